@@ -1,0 +1,1 @@
+"""What is computed: the definition of the right answer, bit by bit."""

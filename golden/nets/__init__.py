@@ -1,0 +1,1 @@
+"""Example networks and loaders of data."""

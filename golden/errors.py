@@ -1,0 +1,47 @@
+"""Errors that the project raises on purpose, each with the exit code of the command it ends."""
+
+__all__ = [
+    "DataError",
+    "FitError",
+    "ImageError",
+    "MismatchError",
+    "PrunusError",
+    "RecipeError",
+    "ToolError",
+]
+
+
+class PrunusError(Exception):
+    """Base of the errors whose message is meant for the user, without a traceback."""
+
+    exit_code = 2
+
+
+class ImageError(PrunusError):
+    """An image is damaged or inconsistent; the message names the layer and the field."""
+
+
+class RecipeError(PrunusError):
+    """A recipe of compression is wrong; the message names the key."""
+
+
+class DataError(PrunusError):
+    """A data set is missing or damaged."""
+
+
+class MismatchError(PrunusError):
+    """Two machines that must give the same bits do not; the message says where first."""
+
+    exit_code = 1
+
+
+class ToolError(PrunusError):
+    """A tool is missing or failed; the message ends with the command that installs it."""
+
+    exit_code = 3
+
+
+class FitError(PrunusError):
+    """A network does not fit a device; the message names what is too small."""
+
+    exit_code = 4

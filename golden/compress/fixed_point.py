@@ -1,0 +1,185 @@
+"""From float to fixed point: radix points, and the layers of an image.
+
+Radix points of activations are chosen from what a layer puts out for calibration inputs; those of
+weights are bounded by the accumulator.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from golden.compress.model import Model, forward
+from golden.errors import FitError
+from golden.fixed import quantise
+from golden.image import MAX_SHIFT, Layer, Network
+
+__all__ = ["activation_radix", "to_image", "to_layer"]
+
+INT16, INT32 = (np.iinfo(dtype) for dtype in (np.int16, np.int32))
+
+
+def activation_radix(values: Tensor, width: int, radixes: range) -> int:
+    """The radix point that represents values best: with the least sum of squared errors.
+
+    A radix that saturates some of the values is chosen only where the finer steps of all the
+    others make up for it.
+
+    Parameters
+    ----------
+    values : Tensor of float32, any shape
+        What is to be represented.
+    width : int
+        Bits, 8 or 16.
+    radixes : range
+        Candidates, ascending. Of equally good ones the first is taken.
+
+    Returns
+    -------
+    int
+        Fraction bits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> activation_radix(torch.tensor([0.3, 1.5]), 8, range(8)), 1.5 * 2**6 <= 127
+    (6, True)
+    """
+    exact = values.double()
+
+    def error(radix: int) -> float:
+        rounded = quantise(values, radix, width).double() / 2.0**radix
+        return float((rounded - exact).square().sum())
+
+    return min(radixes, key=error)
+
+
+def to_layer(
+    name: str,
+    codes: np.ndarray,
+    codebook: np.ndarray,
+    bias: np.ndarray,
+    *,
+    activation: str,
+    input_radix: int,
+    output_radix: int,
+    activation_width: int,
+    accumulator_width: int,
+) -> Layer:
+    """A layer in fixed point, its weights as fine as the accumulator allows.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layer.
+    codes : ndarray of uint8, ``(outputs, inputs)``
+        Code of each weight, 0 for none.
+    codebook : ndarray of float32, ``(2**bits,)``
+        Value of each code.
+    bias : ndarray of float32, ``(outputs,)``
+        Biases.
+    activation : str
+        ``"none"`` or ``"relu"``.
+    input_radix : int
+        Fraction bits of the input activations.
+    output_radix : int
+        Fraction bits wanted of the output activations. The layer has fewer where an accumulator
+        has fewer, as there is nothing to be had from bits that are always 0.
+    activation_width : int
+        Bits of the activations.
+    accumulator_width : int
+        Bits that the accumulator may have.
+
+    Returns
+    -------
+    golden.image.Layer
+        With the greatest weight radix at which codebook and biases fit their types, no sum can
+        overflow, and the shift is one that devices have.
+
+    Raises
+    ------
+    FitError
+        If the accumulator is too narrow for any radix.
+    """
+    width_code = len(codebook).bit_length() - 1
+    for weight_radix in range(31, -1, -1):
+        radix = input_radix + weight_radix
+        values = np.rint(codebook.astype(np.float64) * 2.0**weight_radix)
+        start = np.rint(bias.astype(np.float64) * 2.0**radix)
+        if np.abs(values).max() > INT16.max or np.abs(start).max() > INT32.max:
+            continue
+        if radix - output_radix > MAX_SHIFT:
+            continue
+        layer = Layer.from_matrix(
+            name,
+            codes,
+            codebook=values.astype(np.int16),
+            code_width=width_code,
+            weight_radix=weight_radix,
+            bias=start.astype(np.int32),
+            output_radix=min(output_radix, radix),
+            activation=activation,
+        )
+        if layer.accumulator_bits(activation_width) <= accumulator_width:
+            return layer
+    raise FitError(
+        f"layer {name!r} fits no accumulator of {accumulator_width} bits: raise "
+        "image.accumulator_width, or decay the weights more"
+    )
+
+
+def to_image(
+    model: Model,
+    calibration: Tensor,
+    *,
+    name: str,
+    activation_width: int,
+    accumulator_width: int,
+) -> Network:
+    """An image of a network whose weights are shared.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    calibration : Tensor of float32, ``(n, inputs)``
+        Training inputs from which the radix points of all activations are chosen.
+    name : str
+        Name of the image.
+    activation_width : int
+        Bits of every activation, 8 or 16.
+    accumulator_width : int
+        Bits that no accumulator needs more of, whatever the input.
+
+    Returns
+    -------
+    golden.image.Network
+
+    Raises
+    ------
+    FitError
+        If the accumulator is too narrow.
+    """
+    outputs = forward(model.weights, model.biases, calibration)
+    radix = input_radix = activation_radix(calibration, activation_width, range(activation_width))
+    layers = []
+    for index, (codes, codebook, bias, output) in enumerate(
+        zip(model.codes, model.codebooks, model.biases, outputs, strict=True)
+    ):
+        layer = to_layer(
+            f"fc{index + 1}",
+            codes.numpy().astype(np.uint8),
+            codebook.numpy(),
+            bias.numpy(),
+            activation="relu" if index < len(outputs) - 1 else "none",
+            input_radix=radix,
+            output_radix=activation_radix(output, activation_width, range(-16, 32)),
+            activation_width=activation_width,
+            accumulator_width=accumulator_width,
+        )
+        layers.append(layer)
+        radix = layer.output_radix
+    return Network(
+        name=name,
+        layers=tuple(layers),
+        activation_width=activation_width,
+        input_radix=input_radix,
+    )

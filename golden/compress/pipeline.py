@@ -1,0 +1,403 @@
+"""From a recipe to an image: train, prune, share, fine-tune, fixed point, each stage measured."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from golden.compress import checkpoint, sizes
+from golden.compress.fixed_point import to_image
+from golden.compress.model import Free, Model, Shared, accuracy, image_accuracy
+from golden.compress.prune import density_at, keep
+from golden.compress.recipe import Recipe
+from golden.compress.report import Event, Measure, Report, Stage, silent
+from golden.compress.share import share
+from golden.compress.train import Pictures, Trainer, generator
+from golden.compress.weights import check_network
+from golden.errors import RecipeError
+from golden.image import Network, save
+from golden.nets.data import Dataset, load_dataset
+from golden.nets.lenet import perceptron
+
+__all__ = ["Compressed", "compress"]
+
+# Checkpoints of another version are not taken up.
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Compressed:
+    """What a compression leaves.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What was followed.
+    network : golden.image.Network
+        The image.
+    path : Path
+        The image's file.
+    stages : tuple of Stage
+        In order; the ``after`` of the last is the image's.
+    reference : Model
+        The dense float network that was compressed.
+    model : Model
+        The shared float network of which the image is the fixed-point version.
+    reference_accuracy : float
+        Share of the test inputs that ``reference`` classifies right, 0 to 1.
+    """
+
+    recipe: Recipe
+    network: Network
+    path: Path
+    stages: tuple[Stage, ...]
+    reference: Model
+    model: Model
+    reference_accuracy: float
+
+
+def compress(
+    recipe: Recipe,
+    work_dir: Path,
+    *,
+    weights: nn.Sequential | None = None,
+    dataset: Dataset | None = None,
+    report: Report = silent,
+    resume: bool = True,
+) -> Compressed:
+    """Follow a recipe.
+
+    The same recipe gives the same image, bit by bit, on the same machine with the same torch; for
+    that everything runs in one thread. After each epoch a checkpoint is written, so that a run
+    that was interrupted anywhere continues, and ends with the image it would have had. Finished
+    stages are taken over too, as long as nothing that they depend on has changed: another width of
+    codes does not train again.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to do.
+    work_dir : Path
+        Folder for checkpoints and the image; made if it does not exist.
+    weights : nn.Sequential, optional
+        A trained network of Linear and ReLU to start from, in place of the stage ``train``. Its
+        shape must be that of the recipe; see :func:`golden.compress.weights.load_weights`.
+    dataset : Dataset, optional
+        In place of the recipe's.
+    report : callable
+        Told each :class:`~golden.compress.report.Event`. What it raises ends the run.
+    resume : bool
+        Take up the checkpoints in ``work_dir``, or else start afresh.
+
+    Returns
+    -------
+    Compressed
+
+    Raises
+    ------
+    RecipeError
+        If recipe and data set, or recipe and weights, do not fit together.
+    DataError
+        If the data set is missing, or a checkpoint is damaged.
+    FitError
+        If the recipe's accumulator is too narrow for the network.
+    """
+    if weights is not None:
+        check_network(weights, recipe.network.layers)
+    dataset = load_dataset(recipe.dataset) if dataset is None else dataset
+    _check_fit(recipe, dataset)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with _one_thread():
+        return _Run(recipe, work_dir, dataset, report, resume).compress(weights)
+
+
+def _check_fit(recipe: Recipe, dataset: Dataset) -> None:
+    pictures, inputs = dataset.train_x.shape
+    classes = int(max(dataset.train_y.max(), dataset.test_y.max())) + 1
+    layers, held_back = recipe.network.layers, recipe.train.validation
+    problems = []
+    if layers[0] != inputs:
+        problems.append(
+            f"network.layers must start with {inputs}, the pixels of {dataset.name}, "
+            f"not {layers[0]}"
+        )
+    if layers[-1] < classes:
+        problems.append(
+            f"network.layers must end with at least {classes}, the classes of {dataset.name}, "
+            f"not {layers[-1]}"
+        )
+    if held_back >= pictures:
+        problems.append(
+            f"train.validation must be less than {pictures}, the training pictures of "
+            f"{dataset.name}, not {held_back}"
+        )
+    if problems:
+        raise RecipeError("\n  ".join([f"recipe {recipe.name!r}:", *problems]))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """With more, sums would be added up in an order that depends on the machine's load."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """One compression on its way."""
+
+    def __init__(
+        self, recipe: Recipe, work_dir: Path, dataset: Dataset, report: Report, resume: bool
+    ) -> None:
+        self.recipe = recipe
+        self.work_dir = work_dir
+        self.dataset = dataset
+        self.report = report
+        self.resume = resume
+        self.stages: list[Stage] = []
+
+        order = torch.randperm(len(dataset.train_y), generator=generator(recipe.seed, "split"))
+        self.held_back, kept = order.tensor_split([recipe.train.validation])
+        self.calibration = dataset.train_x[kept[: recipe.image.calibration_samples]]
+        self.pictures = Pictures.of(
+            dataset.train_x[kept],
+            dataset.train_y[kept],
+            height=dataset.height,
+            width=dataset.width,
+            shift=recipe.train.shift,
+        )
+        # Digest of all that has had a say in the weights so far.
+        self.key = _digest(
+            VERSION,
+            torch.__version__,
+            _fingerprint([dataset.train_x, dataset.train_y]),
+            recipe.seed,
+            dataclasses.asdict(recipe.train),
+        )
+
+    def compress(self, weights: nn.Sequential | None) -> Compressed:
+        recipe = self.recipe
+        if weights is None:
+            with torch.random.fork_rng():
+                torch.manual_seed(recipe.seed)
+                model = Model.of(perceptron(recipe.network.layers))
+            self.key = _digest(self.key, dataclasses.asdict(recipe.network))
+            measure = self._measure(model, sizes.dense_bytes(model.weights, model.biases))
+            model, measure = self._train(model, measure)
+        else:
+            model = Model.of(weights)
+            measure = self._measure(model, sizes.dense_bytes(model.weights, model.biases))
+            self.key = _digest(self.key, _fingerprint([*model.weights, *model.biases]))
+        reference, reference_measure = Model.from_tensors(model.tensors()), measure
+
+        model, measure = self._prune(model, measure)
+        model, measure = self._share(model, measure)
+        model, measure = self._tune(model, measure)
+        network, path = self._image(model, measure)
+        return Compressed(
+            recipe=recipe,
+            network=network,
+            path=path,
+            stages=tuple(self.stages),
+            reference=reference,
+            model=model,
+            reference_accuracy=reference_measure.accuracy,
+        )
+
+    def _train(self, model: Model, before: Measure) -> tuple[Model, Measure]:
+        options = self.recipe.train
+        return self._epochs(
+            "train",
+            Free,
+            model,
+            before,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            bytes_after=lambda model: sizes.dense_bytes(model.weights, model.biases),
+        )
+
+    def _prune(self, model: Model, before: Measure) -> tuple[Model, Measure]:
+        options = self.recipe.prune
+        self.key = _digest(self.key, dataclasses.asdict(options))
+
+        def prune(model: Model, epoch: int) -> None:
+            step, between = divmod(epoch, options.step_epochs)
+            if between or step >= options.steps:
+                return
+            for index, target in enumerate(options.densities):
+                density = density_at(target, step + 1, options.steps)
+                model.masks[index] = keep(model.weights[index], density)
+
+        return self._epochs(
+            "prune",
+            Free,
+            model,
+            before,
+            epochs=options.steps * options.step_epochs + options.epochs,
+            learning_rate=options.learning_rate,
+            weight_decay=self.recipe.train.weight_decay,
+            bytes_after=lambda model: sizes.pruned_bytes(model.masks, model.biases),
+            before_epoch=prune,
+        )
+
+    def _share(self, model: Model, before: Measure) -> tuple[Model, Measure]:
+        self._tell("start", "share", 0, 1, model, measure=before)
+        bits = self.recipe.share.bits
+        for weights, mask, width in zip(model.weights, model.masks, bits, strict=True):
+            codes, codebook = share(weights, mask, width)
+            model.codes.append(codes)
+            model.codebooks.append(codebook)
+        model.weights = [
+            codebook[codes] for codes, codebook in zip(model.codes, model.codebooks, strict=True)
+        ]
+        return model, self._end("share", 1, model, before, self._shared_bytes(model))
+
+    def _tune(self, model: Model, before: Measure) -> tuple[Model, Measure]:
+        options = self.recipe.share
+        self.key = _digest(self.key, dataclasses.asdict(options))
+        return self._epochs(
+            "fine-tune",
+            Shared,
+            model,
+            before,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            weight_decay=0.0,
+            bytes_after=self._shared_bytes,
+        )
+
+    def _image(self, model: Model, before: Measure) -> tuple[Network, Path]:
+        self._tell("start", "image", 0, 1, model, measure=before)
+        options = self.recipe.image
+        network = to_image(
+            model,
+            self.calibration,
+            name=self.recipe.name,
+            activation_width=options.activation_width,
+            accumulator_width=options.accumulator_width,
+        )
+        path = self.work_dir / "image.prunus"
+        save(network, path)
+        self._end("image", 1, model, before, path.stat().st_size, network)
+        return network, path
+
+    def _epochs(
+        self,
+        stage: str,
+        task: type[Free] | type[Shared],
+        model: Model,
+        before: Measure,
+        *,
+        epochs: int,
+        learning_rate: float,
+        weight_decay: float,
+        bytes_after: Callable[[Model], int],
+        before_epoch: Callable[[Model, int], None] = lambda model, epoch: None,
+    ) -> tuple[Model, Measure]:
+        """A stage that trains ``model``, from its last checkpoint if there is one."""
+        path = self.work_dir / f"{stage}.safetensors"
+        key = _digest(self.key, stage)
+        found = checkpoint.read(path) if self.resume else None
+        taken_up = found is not None and found.key == key
+        done = 0
+        if found is not None and taken_up:
+            model, done = Model.from_tensors(found.tensors), found.epoch
+        trainer = Trainer(
+            task(model),
+            self.pictures,
+            batch=self.recipe.train.batch,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            epochs=epochs,
+        )
+        if found is not None and taken_up:
+            trainer.restore(found.tensors)
+
+        self._tell("start", stage, done, epochs, model, measure=before)
+        for epoch in range(done, epochs):
+            before_epoch(model, epoch)
+            trainer.task.settle()
+            loss = trainer.epoch(epoch, generator(self.recipe.seed, stage, epoch))
+            # The optimiser ends with its stage.
+            state = trainer.tensors() if epoch + 1 < epochs else {}
+            tensors = {**model.tensors(), **state}
+            checkpoint.write(path, checkpoint.Checkpoint(key, epoch + 1, tensors))
+            self._tell("advance", stage, epoch + 1, epochs, model, loss=loss)
+        trainer.finish()
+        return model, self._end(stage, epochs, model, before, bytes_after(model))
+
+    def _end(
+        self,
+        stage: str,
+        total: int,
+        model: Model,
+        before: Measure,
+        size: int,
+        network: Network | None = None,
+    ) -> Measure:
+        after = self._measure(model, size, network)
+        self.stages.append(Stage(name=stage, before=before, after=after))
+        self._tell("end", stage, total, total, model, measure=after)
+        return after
+
+    def _tell(
+        self,
+        kind: Literal["start", "advance", "end"],
+        stage: str,
+        done: int,
+        total: int,
+        model: Model,
+        *,
+        loss: float | None = None,
+        measure: Measure | None = None,
+    ) -> None:
+        self.report(
+            Event(
+                kind=kind,
+                stage=stage,
+                done=done,
+                total=total,
+                density=model.density,
+                loss=loss,
+                measure=measure,
+            )
+        )
+
+    def _measure(self, model: Model, size: int, network: Network | None = None) -> Measure:
+        def right(x: Tensor, y: Tensor) -> float:
+            return accuracy(model, x, y) if network is None else image_accuracy(network, x, y)
+
+        data = self.dataset
+        held_back = data.train_x[self.held_back], data.train_y[self.held_back]
+        return Measure(
+            accuracy=right(data.test_x, data.test_y),
+            validation=right(*held_back) if len(self.held_back) else None,
+            density=model.density,
+            bytes=size,
+        )
+
+    def _shared_bytes(self, model: Model) -> int:
+        return sizes.shared_bytes(model.masks, model.biases, self.recipe.share.bits)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(tensors: list[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().contiguous().numpy().data)
+    return digest.hexdigest()

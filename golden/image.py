@@ -3,366 +3,350 @@
 ``docs/image.md`` describes the file. Nothing here needs torch.
 """
 
-import operator
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from golden import coding, container
+from golden.coding import Spec, Streams
 from golden.errors import ImageError
+from golden.layers import MAX_LAYERS, MAX_NONZEROS, MAX_SIDE, Layer, Network
 
-__all__ = ["MAX_LAYERS", "MAX_NONZEROS", "MAX_SHIFT", "MAX_SIDE", "Layer", "Network"]
+__all__ = [
+    "MAX_FILE",
+    "MAX_MEMORY",
+    "Layer",
+    "Ledger",
+    "Network",
+    "digest",
+    "from_bytes",
+    "ledger",
+    "load",
+    "save",
+    "to_bytes",
+]
 
 # Bounds of the format. Whatever claims more is refused before memory is set aside for it.
-MAX_LAYERS = 1024
-MAX_SIDE = 2**20
-MAX_NONZEROS = 2**25
-MAX_NAME = 128
-# The widest accumulator of a device has 48 bits.
-MAX_SHIFT = 47
-ACTIVATIONS = ("none", "relu")
+MAX_FILE = 2**29
+MAX_MEMORY = 2**30
+
+_FORMAT = "prunus"
+_VERSION = "1"
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A fully connected layer: non-zero weights as codes into a codebook, column by column.
+class Ledger(NamedTuple):
+    """Where the bytes of an image's file are."""
 
-    Construction checks every field against the others.
+    header: int
+    """Container and metadata."""
+    known_answers: int
+    """Inputs and outputs kept as a test."""
+    layers: dict[str, dict[str, int]]
+    """For each layer, bytes of its ``codes``, ``rows``, ``padding`` (the share of escapes in the
+    stream of relative rows), ``tables`` (of the Huffman codes), ``codebook`` and ``bias``."""
 
-    Parameters
-    ----------
-    name : str
-        Printable, 1 to 128 characters.
-    codes : ndarray of uint8, ``(nonzeros,)``
-        Code of each non-zero weight, 1 to ``2**code_width - 1``, in column-major order.
-    rows : ndarray of int32, ``(nonzeros,)``
-        Row of each non-zero weight, ascending within a column.
-    column_starts : ndarray of int64, ``(inputs + 1,)``
-        Column ``c`` owns the non-zeros from ``column_starts[c]`` up to ``column_starts[c + 1]``.
-    codebook : ndarray of int16, ``(2**code_width,)``
-        Weight of each code; that of code 0 is 0.
-    code_width : int
-        Bits of a code, 2 to 8.
-    weight_radix : int
-        Fraction bits of a weight, 0 to 31.
-    bias : ndarray of int32, ``(outputs,)``
-        Start of each accumulator, at the accumulator's radix: that of the input activations plus
-        ``weight_radix``.
-    output_radix : int
-        Fraction bits of an output activation, -16 to 31.
-    activation : str
-        ``"none"`` or ``"relu"``.
+    @property
+    def total(self) -> int:
+        """Size of the file."""
+        parts = sum(sum(layer.values()) for layer in self.layers.values())
+        return self.header + self.known_answers + parts
+
+
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Writes the image of ``network``, at once and whole.
+
+    The bytes go to a temporary file in the folder of ``path``, which then takes the name
+    ``path``. Whatever goes wrong, what was there before stays, and nothing else.
 
     Raises
     ------
     ImageError
-        If a field is wrong. The message names the layer and the field.
+        If the file would be one that :func:`load` refuses for its size.
+    OSError
+        If the file cannot be written.
     """
-
-    name: str
-    codes: np.ndarray
-    rows: np.ndarray
-    column_starts: np.ndarray
-    codebook: np.ndarray
-    code_width: int
-    weight_radix: int
-    bias: np.ndarray
-    output_radix: int
-    activation: str
-
-    def __post_init__(self) -> None:
-        check = _Check(f"layer {self.name!r}: ")
-        check.name(self)
-        check.whole(self, "code_width", 2, 8)
-        check.whole(self, "weight_radix", 0, 31)
-        check.whole(self, "output_radix", -16, 31)
-        check.require(
-            self.activation in ACTIVATIONS,
-            f"activation must be one of {ACTIVATIONS}, not {self.activation!r}",
-        )
-        check.vector(self, "bias", np.int32, 1, MAX_SIDE)
-        check.vector(self, "column_starts", np.int64, 2, MAX_SIDE + 1)
-        check.vector(self, "codes", np.uint8, 0, MAX_NONZEROS)
-        check.vector(self, "rows", np.int32, len(self.codes), len(self.codes))
-        check.vector(self, "codebook", np.int16, 2**self.code_width, 2**self.code_width)
-        self._check_weights(check)
-
-    def _check_weights(self, check: "_Check") -> None:
-        starts = self.column_starts
-        check.require(
-            starts[0] == 0 and starts[-1] == self.nonzeros and bool((np.diff(starts) >= 0).all()),
-            f"column_starts must ascend from 0 to the {self.nonzeros} non-zeros",
-        )
-        check.require(
-            self.codebook[0] == 0, f"codebook must start with 0, not {int(self.codebook[0])}"
-        )
-        if self.nonzeros == 0:
-            return
-        low, high = int(self.codes.min()), int(self.codes.max())
-        check.require(
-            low >= 1 and high < 2**self.code_width,
-            f"codes must lie within 1 to {2**self.code_width - 1}, not {low} to {high}",
-        )
-        low, high = int(self.rows.min()), int(self.rows.max())
-        check.require(
-            low >= 0 and high < self.outputs,
-            f"rows must lie within 0 to {self.outputs - 1}, not {low} to {high}",
-        )
-        # A row may only fail to ascend where a column starts.
-        ascends = self.rows[1:] > self.rows[:-1]
-        inner = starts[(starts > 0) & (starts < self.nonzeros)]
-        ascends[inner - 1] = True
-        check.require(bool(ascends.all()), "rows must ascend within each column")
-
-    @classmethod
-    def from_matrix(
-        cls,
-        name: str,
-        matrix: np.ndarray,
-        *,
-        codebook: np.ndarray,
-        code_width: int,
-        weight_radix: int,
-        bias: np.ndarray,
-        output_radix: int,
-        activation: str,
-    ) -> "Layer":
-        """The layer whose codes lie in ``matrix``, uint8 ``(outputs, inputs)``, 0 for no weight."""
-        matrix = np.asarray(matrix)
-        if matrix.dtype != np.uint8 or matrix.ndim != 2 or len(matrix) != len(bias):
-            raise ImageError(
-                f"layer {name!r}: matrix must be of dtype uint8 and shape ({len(bias)}, inputs), "
-                f"not {matrix.dtype} and {matrix.shape!r}"
-            )
-        columns, rows = np.nonzero(matrix.T)
-        starts = np.zeros(matrix.shape[1] + 1, np.int64)
-        np.cumsum(np.bincount(columns, minlength=matrix.shape[1]), out=starts[1:])
-        return cls(
-            name=name,
-            codes=matrix[rows, columns],
-            rows=rows.astype(np.int32),
-            column_starts=starts,
-            codebook=codebook,
-            code_width=code_width,
-            weight_radix=weight_radix,
-            bias=bias,
-            output_radix=output_radix,
-            activation=activation,
-        )
-
-    @property
-    def outputs(self) -> int:
-        """Number of rows."""
-        return len(self.bias)
-
-    @property
-    def inputs(self) -> int:
-        """Number of columns."""
-        return len(self.column_starts) - 1
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns: ``(outputs, inputs)``."""
-        return self.outputs, self.inputs
-
-    @property
-    def nonzeros(self) -> int:
-        """Number of weights that are stored."""
-        return len(self.codes)
-
-    @property
-    def density(self) -> float:
-        """Share of the weights that are stored, 0 to 1."""
-        return self.nonzeros / (self.outputs * self.inputs)
-
-    @property
-    def columns(self) -> np.ndarray:
-        """Column of each non-zero weight, int32 ``(nonzeros,)``."""
-        return np.repeat(np.arange(self.inputs, dtype=np.int32), np.diff(self.column_starts))
-
-    def dense(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Weights of columns ``first`` up to ``last``, int16 ``(outputs, last - first)``."""
-        starts = self.column_starts[first : None if last is None else last + 1]
-        part = slice(starts[0], starts[-1])
-        columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        weights = np.zeros((self.outputs, len(starts) - 1), np.int16)
-        weights[self.rows[part], columns] = self.codebook[self.codes[part]]
-        return weights
-
-    def accumulator_bits(self, activation_width: int) -> int:
-        """Bits of a two's complement accumulator that no input can overflow.
-
-        The bound, over all rows, is ``|bias| + sum(|weight|) * 2**(activation_width - 1)``; no
-        partial sum exceeds it either, in whatever order the products are added.
-        """
-        magnitudes = np.abs(self.codebook.astype(np.float64))[self.codes]
-        sums = np.bincount(self.rows, magnitudes, self.outputs).astype(np.int64)
-        bounds = np.abs(self.bias.astype(np.int64)) + (sums << (activation_width - 1))
-        return int(bounds.max()).bit_length() + 1
+    path = Path(path)
+    data = to_bytes(network)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    """Layers in the order they are computed, and how activations are represented.
-
-    Construction checks that the layers fit together.
-
-    Parameters
-    ----------
-    name : str
-        Printable, 1 to 128 characters.
-    layers : tuple of Layer
-        1 to 1024 of them, with names of their own; each takes what the one before puts out.
-    activation_width : int
-        Bits of every activation, 8 or 16.
-    input_radix : int
-        Fraction bits of an input activation, 0 to ``activation_width - 1``.
-    known_inputs : ndarray of int16, ``(n, inputs)``, or None
-        Inputs whose answers are known.
-    known_outputs : ndarray of int16, ``(n, outputs)``, or None
-        The answers. Given with ``known_inputs``, or not at all.
+def load(path: str | os.PathLike[str]) -> Network:
+    """Reads an image.
 
     Raises
     ------
     ImageError
-        If a field is wrong. The message names the field, and the layer where there is one.
+        If the file cannot be read, is damaged, or claims more than the bounds of the format. The
+        message names the file, the layer and the field.
     """
+    path = Path(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path}: must be a file")
+        if status.st_size > MAX_FILE:
+            raise ImageError(f"{path}: must have at most {MAX_FILE} bytes, not {status.st_size}")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    try:
+        return from_bytes(data)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
 
-    name: str
-    layers: tuple[Layer, ...]
-    activation_width: int
-    input_radix: int
-    known_inputs: np.ndarray | None = None
-    known_outputs: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        check = _Check("")
-        check.name(self)
-        object.__setattr__(self, "layers", tuple(self.layers))
-        count = len(self.layers)
-        check.require(
-            1 <= count <= MAX_LAYERS, f"layers must be 1 to {MAX_LAYERS} in number, not {count}"
+def to_bytes(network: Network) -> bytes:
+    """The file of an image; the same network makes the same bytes.
+
+    Raises
+    ------
+    ImageError
+        If the file would be one that :func:`from_bytes` refuses for its size.
+    """
+    return _write(network, [Streams.of(layer) for layer in network.layers])
+
+
+def from_bytes(data: bytes) -> Network:
+    """The network whose image is ``data``.
+
+    Raises
+    ------
+    ImageError
+        As :func:`load` does.
+    """
+    network, stated = _read(data)
+    if stated != digest(network):
+        raise ImageError(f"digest must be {digest(network)}, not {stated!r:.100}")
+    return network
+
+
+def digest(network: Network) -> str:
+    """SHA-256 of all that ``network`` consists of, as 64 hexadecimal digits.
+
+    It does not depend on how the image is coded; ``docs/image.md`` says what it is taken of.
+    """
+    known = (network.known_inputs, network.known_outputs)
+    content = [
+        network.name,
+        network.activation_width,
+        network.input_radix,
+        0 if network.known_inputs is None else len(network.known_inputs),
+        [
+            [
+                layer.name,
+                layer.inputs,
+                layer.outputs,
+                layer.nonzeros,
+                layer.code_width,
+                layer.weight_radix,
+                layer.output_radix,
+                layer.activation,
+            ]
+            for layer in network.layers
+        ],
+    ]
+    total = hashlib.sha256(_json(content).encode())
+    arrays = [x for x in known if x is not None]
+    for layer in network.layers:
+        arrays += [layer.codes, layer.rows, layer.column_starts, layer.codebook, layer.bias]
+    for array in arrays:
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        total.update(little.data)
+    return total.hexdigest()
+
+
+def ledger(network: Network) -> Ledger:
+    """Where the bytes of the image of ``network`` are: the sum is the size of its file.
+
+    Examples
+    --------
+    >>> from golden.nets.random import random_network
+    >>> network = random_network(np.random.default_rng(0))
+    >>> ledger(network).total == len(to_bytes(network))
+    True
+    """
+    streams = [Streams.of(layer) for layer in network.layers]
+    layers = {
+        layer.name: stream.sizes() for layer, stream in zip(network.layers, streams, strict=True)
+    }
+    known = sum(2 * x.size for x in (network.known_inputs, network.known_outputs) if x is not None)
+    unsplit = Ledger(0, known, layers)
+    return unsplit._replace(header=len(_write(network, streams)) - unsplit.total)
+
+
+# The fields that say how much there is to read. Layer checks the others.
+_BOUNDS = {
+    "outputs": (1, MAX_SIDE),
+    "nonzeros": (0, MAX_NONZEROS),
+    "code_width": (2, 8),
+    "bias_width": (1, 32),
+    "row_major": (0, 1),
+    "gap_width": (1, coding.MAX_GAP_WIDTH),
+    "escapes": (0, MAX_NONZEROS),
+}
+_SCALARS = ("format", "version", "name", "activation_width", "input_radix", "inputs", "digest")
+
+
+def _write(network: Network, streams: list[Streams]) -> bytes:
+    specs = [Spec.of(*pair) for pair in zip(network.layers, streams, strict=True)]
+    columns = zip(Spec._fields, zip(*specs, strict=True), strict=True)
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "name": network.name,
+        "activation_width": str(network.activation_width),
+        "input_radix": str(network.input_radix),
+        "inputs": str(network.inputs),
+        **{field: _json(column) for field, column in columns},
+        "digest": digest(network),
+    }
+    tensors = {}
+    if network.known_inputs is not None and network.known_outputs is not None:
+        tensors["known_inputs"] = network.known_inputs
+        tensors["known_outputs"] = network.known_outputs
+    # Tensors of 16 bits come first, to lie at even addresses.
+    tensors |= {f"{index}.codebook": stream.codebook for index, stream in enumerate(streams)}
+    for index, stream in enumerate(streams):
+        tensors |= stream.tensors(index)
+    data = container.write(tensors, metadata)
+    _check_size(len(data), network.inputs, specs, tensors)
+    return data
+
+
+def _read(data: bytes) -> tuple[Network, str]:
+    """The network in a file, and the digest that the file states."""
+    metadata, tensors = container.read(data)
+    for field, value in ("format", _FORMAT), ("version", _VERSION):
+        if metadata.get(field) != value:
+            raise ImageError(f"{field} must be {value!r}, not {metadata.get(field)!r:.100}")
+    _check_names("metadata", metadata.keys(), {*_SCALARS, *Spec._fields})
+    inputs = _number(metadata, "inputs", 1, MAX_SIDE)
+    specs = _specs(metadata)
+    _check_tensors(specs, tensors)
+    _check_size(len(data), inputs, specs, tensors)
+    layers = []
+    for index, spec in enumerate(specs):
+        parts = {part: tensors[f"{index}.{part}"] for part in coding.PARTS}
+        layers.append(coding.decode(spec, inputs, **parts))
+        inputs = spec.outputs
+    network = Network(
+        name=metadata["name"],
+        layers=tuple(layers),
+        activation_width=_number(metadata, "activation_width", 8, 16),
+        input_radix=_number(metadata, "input_radix", 0, 15),
+        known_inputs=_known(tensors, "known_inputs"),
+        known_outputs=_known(tensors, "known_outputs"),
+    )
+    return network, metadata["digest"]
+
+
+def _specs(metadata: dict[str, str]) -> list[Spec]:
+    columns = []
+    for field in Spec._fields:
+        column = container.parse_json(metadata[field], field)
+        if not isinstance(column, list):
+            raise ImageError(f"{field} must be a list, one element a layer")
+        columns.append(column)
+    count = len(columns[0])
+    if not 1 <= count <= MAX_LAYERS:
+        raise ImageError(f"layer must name 1 to {MAX_LAYERS} layers, not {count}")
+    for field, column in zip(Spec._fields, columns, strict=True):
+        if len(column) != count:
+            raise ImageError(f"{field} must have {count} elements, one a layer, not {len(column)}")
+    specs = [Spec(*values) for values in zip(*columns, strict=True)]
+    for spec in specs:
+        for field, (low, high) in _BOUNDS.items():
+            value = getattr(spec, field)
+            if type(value) is not int or not low <= value <= high:
+                raise ImageError(
+                    f"layer {spec.layer!r:.150}: {field} must be an integer from {low} to {high}, "
+                    f"not {value!r:.100}"
+                )
+    return specs
+
+
+def _number(metadata: dict[str, str], field: str, low: int, high: int) -> int:
+    value = container.parse_json(metadata[field], field)
+    if type(value) is not int or not low <= value <= high:
+        raise ImageError(
+            f"{field} must be an integer from {low} to {high}, not {metadata[field]!r:.100}"
         )
-        check.whole(self, "activation_width", 8, 16)
-        check.require(
-            self.activation_width in (8, 16),
-            f"activation_width must be 8 or 16, not {self.activation_width}",
-        )
-        check.whole(self, "input_radix", 0, self.activation_width - 1)
-        self._check_chain()
-        self._check_known(check)
-
-    def _check_chain(self) -> None:
-        nonzeros = 0
-        names = set()
-        outputs = self.inputs
-        for layer, shift in zip(self.layers, self.shifts, strict=True):
-            check = _Check(f"layer {layer.name!r}: ")
-            check.require(layer.name not in names, "name must differ from that of other layers")
-            check.require(
-                layer.inputs == outputs,
-                f"inputs must be {outputs}, as many as the layer before puts out, "
-                f"not {layer.inputs}",
-            )
-            check.require(
-                0 <= shift <= MAX_SHIFT,
-                f"output_radix must make the shift 0 to {MAX_SHIFT}, not {shift}",
-            )
-            nonzeros += layer.nonzeros
-            check.require(
-                nonzeros <= MAX_NONZEROS,
-                f"codes must bring the network's non-zeros to at most {MAX_NONZEROS}, "
-                f"not {nonzeros}",
-            )
-            names.add(layer.name)
-            outputs = layer.outputs
-
-    def _check_known(self, check: "_Check") -> None:
-        if self.known_inputs is None and self.known_outputs is None:
-            return
-        known = ("known_inputs", self.known_inputs), ("known_outputs", self.known_outputs)
-        for name, array in known:
-            check.require(
-                isinstance(array, np.ndarray) and array.dtype == np.int16 and array.ndim == 2,
-                f"{name} must be of dtype int16 and two-dimensional",
-            )
-        assert self.known_inputs is not None
-        assert self.known_outputs is not None
-        count = len(self.known_inputs)
-        high = 2 ** (self.activation_width - 1) - 1
-        low = 0 if self.layers[-1].activation == "relu" else -high - 1
-        for name, array, side, lowest in (
-            ("known_inputs", self.known_inputs, self.inputs, -high - 1),
-            ("known_outputs", self.known_outputs, self.outputs, low),
-        ):
-            check.require(
-                count >= 1 and array.shape == (count, side),
-                f"{name} must be of shape ({max(1, count)}, {side}), not {array.shape!r}",
-            )
-            check.require(
-                lowest <= int(array.min()) and int(array.max()) <= high,
-                f"{name} must lie within {lowest} to {high}, "
-                f"not {int(array.min())} to {int(array.max())}",
-            )
-
-    @property
-    def inputs(self) -> int:
-        """Number of input activations."""
-        return self.layers[0].inputs
-
-    @property
-    def outputs(self) -> int:
-        """Number of output activations."""
-        return self.layers[-1].outputs
-
-    @property
-    def shifts(self) -> tuple[int, ...]:
-        """For each layer, the fraction bits that an accumulator has more than an output."""
-        shifts = []
-        radix = self.input_radix
-        for layer in self.layers:
-            shifts.append(radix + layer.weight_radix - layer.output_radix)
-            radix = layer.output_radix
-        return tuple(shifts)
+    return value
 
 
-class _Check:
-    """Refusals that start with the name of a layer."""
+def _check_tensors(specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
+    """Refuses tensors that are missing, too many, or not of the type and shape of their kind."""
+    known = {"known_inputs", "known_outputs"} if "known_inputs" in tensors else set()
+    wanted = {f"{index}.{part}" for index in range(len(specs)) for part in coding.PARTS}
+    _check_names("tensors", tensors.keys(), wanted | known)
+    for index, spec in enumerate(specs):
+        bias = (spec.outputs * spec.bias_width + 7) // 8
+        sizes: dict[str, tuple[type, int, int]] = {
+            "codebook": (np.int16, 2**spec.code_width, 2**spec.code_width),
+            "bias": (np.uint8, bias, bias),
+            "codes": (np.uint8, 2**spec.code_width // 2, MAX_FILE),
+            "gaps": (np.uint8, 2**spec.gap_width // 2, MAX_FILE),
+        }
+        for part, (dtype, low, high) in sizes.items():
+            tensor = tensors[f"{index}.{part}"]
+            if tensor.dtype != dtype or tensor.ndim != 1 or not low <= len(tensor) <= high:
+                raise ImageError(
+                    f"layer {spec.layer!r:.150}: {part} must be a vector of "
+                    f"{np.dtype(dtype).name} with {low} to {high} elements, "
+                    f"not {tensor.dtype.name} of shape {tensor.shape!r}"
+                )
+    for name in known:
+        if tensors[name].dtype != np.int16:
+            raise ImageError(f"{name} must be of dtype int16, not {tensors[name].dtype.name}")
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
 
-    def require(self, fulfilled: bool, message: str) -> None:
-        if not fulfilled:
-            raise ImageError(self.prefix + message)
+def _check_names(about: str, found: Iterable[str], wanted: set[str]) -> None:
+    for name in sorted(wanted.symmetric_difference(found)):
+        state = "lack" if name in wanted else "must not have"
+        raise ImageError(f"{about} {state} {name!r:.100}")
 
-    def name(self, owner: Any) -> None:
-        name = owner.name
-        self.require(
-            isinstance(name, str) and 1 <= len(name) <= MAX_NAME and name.isprintable(),
-            f"name must be 1 to {MAX_NAME} printable characters, not {name!r:.200}",
+
+def _check_size(file: int, inputs: int, specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
+    """Refuses a file that is too large, or that would take too much memory to decode."""
+    if file > MAX_FILE:
+        raise ImageError(f"file must have at most {MAX_FILE} bytes, not {file}")
+    if sum(spec.nonzeros for spec in specs) > MAX_NONZEROS:
+        raise ImageError(f"nonzeros must be at most {MAX_NONZEROS} together")
+    memory = file + sum(x.nbytes for name, x in tensors.items() if name.startswith("known"))
+    working = 0
+    for spec in specs:
+        gaps = spec.nonzeros + spec.escapes
+        # Codes, rows, column starts and bias; for the last, a byte for each bit on the way.
+        memory += 5 * spec.nonzeros + 8 * inputs + 4 * spec.outputs
+        working = max(working, coding.WORKING * gaps + 16 * inputs + 64 * spec.outputs)
+        inputs = spec.outputs
+    if memory + working > MAX_MEMORY:
+        raise ImageError(
+            f"nonzeros, escapes, outputs and known answers must fit into {MAX_MEMORY} bytes of "
+            f"memory, not take {memory + working}"
         )
 
-    def whole(self, owner: Any, field: str, low: int, high: int) -> None:
-        """Turns the field into an int."""
-        value = getattr(owner, field)
-        try:
-            whole = low - 1 if isinstance(value, bool) else operator.index(value)
-        except TypeError:
-            whole = low - 1
-        self.require(
-            low <= whole <= high,
-            f"{field} must be an integer from {low} to {high}, not {value!r:.200}",
-        )
-        object.__setattr__(owner, field, whole)
 
-    def vector(self, owner: Any, field: str, dtype: type, low: int, high: int) -> None:
-        array = getattr(owner, field)
-        self.require(
-            isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1,
-            f"{field} must be a vector of {np.dtype(dtype).name}",
-        )
-        many = str(low) if low == high else f"{low} to {high}"
-        self.require(
-            low <= len(array) <= high, f"{field} must have {many} elements, not {len(array)}"
-        )
+def _known(tensors: dict[str, np.ndarray], name: str) -> np.ndarray | None:
+    return tensors[name].astype(np.int16) if name in tensors else None
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))

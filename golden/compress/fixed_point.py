@@ -10,7 +10,8 @@ from torch import Tensor
 from golden.compress.model import Model, forward
 from golden.errors import FitError
 from golden.fixed import quantise
-from golden.image import MAX_SHIFT, Layer, Network
+from golden.image import Layer, Network
+from golden.layers import MAX_SHIFT
 
 __all__ = ["activation_radix", "to_image", "to_layer"]
 

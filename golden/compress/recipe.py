@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.errors import RecipeError
-from golden.image import MAX_NAME, MAX_SIDE
+from golden.layers import MAX_NAME, MAX_SIDE
 from golden.nets.data import DATASETS
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""What becomes hardware: one folder an engine, one file a unit."""

@@ -1,0 +1,5 @@
+"""An image onto a device: where each weight lies, what is loaded, how many cycles it takes."""
+
+from mapping.plan import LayerPlan, Plan, plan
+
+__all__ = ["LayerPlan", "Plan", "plan"]

@@ -1,0 +1,159 @@
+"""The accelerator: a loader, a sequencer, the engine, and activations between them."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.configuration import Configuration
+from hdl.loader import BEAT_WIDTH, Loader, Space
+from hdl.sequencer import Sequencer
+from hdl.sparse.element import Store
+from hdl.sparse.engine import Engine
+from hdl.streams import Queue
+
+__all__ = ["Accelerator", "Result"]
+
+
+class Result(data.StructLayout):
+    """A block of the result.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        c = configuration
+        super().__init__(
+            {
+                "activations": data.ArrayLayout(signed(c.activation_width), c.scan_width),
+                "last": 1,  # of the vector
+            }
+        )
+
+
+class Accelerator(wiring.Component):
+    """Runs a network that was loaded into it, for every vector that it is given.
+
+    All of it is streams: packets to ``load`` (see :class:`~hdl.loader.Loader`), vectors of
+    activations in at ``i`` and out at ``o``, ``scan_width`` a beat, and reports out at
+    ``counters``. A layer's activations wait in a queue, whose head the next layer scans while its
+    tail is still being filled; so each activation is written once and read once. The next vector
+    may be sent before the result of the one before it is there.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+
+    Members
+    -------
+    load : ``In(stream.Signature(32))``
+    i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
+    o : ``Out(stream.Signature(Result(configuration)))``
+    counters : ``Out(stream.Signature(counter_width))``
+    layer : ``Out(range(layer_depth))``
+        Layer at hand.
+    running : ``Out(1)``
+        Whether there is one.
+    tap : ``Out(ArrayLayout(signed(activation_width), scan_width))``
+        Activations of every layer as they come into being, to watch.
+    tap_valid : ``Out(1)``
+    """
+
+    def __init__(self, configuration):
+        if not isinstance(configuration, Configuration):
+            raise TypeError(f"configuration must be a Configuration, not {configuration!r}")
+        self.configuration = c = configuration
+        block = data.ArrayLayout(signed(c.activation_width), c.scan_width)
+        super().__init__(
+            {
+                "load": In(stream.Signature(BEAT_WIDTH)),
+                "i": In(stream.Signature(block)),
+                "o": Out(stream.Signature(Result(c))),
+                "counters": Out(stream.Signature(c.counter_width)),
+                "layer": Out(range(c.layer_depth)),
+                "running": Out(1),
+                "tap": Out(block),
+                "tap_valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self.configuration
+        blocks = c.activation_depth // c.scan_width
+
+        m.submodules.loader = loader = Loader(c)
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.engine = engine = Engine(c)
+        m.submodules.inputs = inputs = Queue(self.i.payload.shape(), depth=blocks)
+        m.submodules.between = between = Queue(self.i.payload.shape(), depth=blocks)
+        m.submodules.outputs = outputs = Queue(self.o.payload.shape(), depth=blocks)
+
+        wiring.connect(m, wiring.flipped(self.load), loader.i)
+        wiring.connect(m, sequencer.counters, wiring.flipped(self.counters))
+        wiring.connect(m, outputs.o, wiring.flipped(self.o))
+        m.d.comb += [self.layer.eq(sequencer.number), self.running.eq(sequencer.running)]
+
+        # A vector that has begun to come in is done before a packet can begin.
+        idle = Signal()
+        takes = Signal()
+        m.d.comb += [
+            idle.eq(sequencer.idle & (inputs.level == 0) & (outputs.level == 0)),
+            loader.idle.eq(idle),
+            takes.eq(loader.enabled & ~(idle & self.load.valid)),
+            inputs.i.payload.eq(self.i.payload),
+            inputs.i.valid.eq(self.i.valid & takes),
+            self.i.ready.eq(inputs.i.ready & takes),
+        ]
+
+        for name in ("start", "first", "layer", "finish", "scaling", "rebias", "running", "shift"):
+            m.d.comb += getattr(engine, name).eq(getattr(sequencer, name))
+        m.d.comb += [
+            sequencer.enabled.eq(loader.enabled),
+            sequencer.offered.eq(inputs.o.valid),
+            sequencer.room.eq(outputs.level == 0),
+            sequencer.quiet.eq(engine.quiet),
+            sequencer.draining.eq(engine.draining),
+            sequencer.report.eq(loader.report),
+            sequencer.counter.eq(engine.counter),
+        ]
+
+        with m.If(sequencer.from_input):
+            wiring.connect(m, inputs.o, engine.i)
+        with m.Else():
+            wiring.connect(m, between.o, engine.i)
+        m.d.comb += [
+            self.tap.eq(engine.o),
+            self.tap_valid.eq(engine.valid & ~sequencer.discard),
+            between.i.payload.eq(engine.o),
+            between.i.valid.eq(self.tap_valid & ~sequencer.to_output),
+            outputs.i.p.activations.eq(engine.o),
+            outputs.i.p.last.eq(engine.ends),
+            outputs.i.valid.eq(self.tap_valid & sequencer.to_output),
+        ]
+
+        # The memories of the elements are far apart, so a register stands in front of each.
+        write = loader.write
+        stores = {Space.WEIGHTS: Store.WEIGHTS, Space.COUNTS: Store.COUNTS}
+        for n in range(c.elements):
+            load = engine.load_elements[n]
+            m.d.sync += [load.store.eq(Store.NONE), load.address.eq(write.address)]
+            m.d.sync += load.data.eq(write.data)
+            with m.If(loader.valid):
+                for space, store in stores.items():
+                    with m.If((write.space == space) & (write.element == n)):
+                        m.d.sync += load.store.eq(store)
+                with m.If(write.space == Space.CODEBOOK):
+                    m.d.sync += load.store.eq(Store.CODEBOOK)
+        for space, port in (
+            (Space.BIASES, engine.load_biases),
+            (Space.LAYERS, sequencer.load),
+        ):
+            m.d.comb += [
+                port.addr.eq(write.address),
+                port.data.eq(write.data),
+                port.en.eq(loader.valid & (write.space == space)),
+            ]
+
+        return m

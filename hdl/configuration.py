@@ -1,0 +1,114 @@
+"""What a device has: the parameters that are fixed when its hardware is made."""
+
+from dataclasses import dataclass, fields
+
+__all__ = ["PRESETS", "Configuration"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Parameters of an accelerator. A network is data; a configuration is hardware.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a positive integer.
+    ValueError
+        If a parameter is out of range, or does not go with another one.
+    """
+
+    elements: int = 16
+    """Processing elements, each with one multiplier: 1 to 256."""
+    scan_width: int = 4
+    """Activations examined a cycle, and transferred a beat. Divides ``elements``."""
+    activation_width: int = 16
+    """Bits in an activation, two's complement: 8 to 16."""
+    weight_width: int = 16
+    """Bits in a codebook value, two's complement: 8 to 16."""
+    accumulator_width: int = 36
+    """Bits in a sum, two's complement. Sums are exact: what could overflow is refused."""
+    code_width: int = 6
+    """Bits in the widest code: 2 to 8."""
+    entry_width: int = 9
+    """Bits in an entry. What a layer's code leaves of it is the relative row."""
+    count_width: int = 6
+    """Bits in the number of entries that one element has in one column."""
+    queue_depth: int = 32
+    """Segments that wait in front of an element, so that uneven columns even out."""
+    weight_depth: int = 4096
+    """Entries in an element's memory. Even: two are read at a time."""
+    column_depth: int = 2048
+    """Columns, of all layers together, padded to ``scan_width``, whose counts an element holds."""
+    row_depth: int = 64
+    """Rows of one layer that an element can accumulate."""
+    codebook_depth: int = 256
+    """Codebook values, of all layers together."""
+    bias_depth: int = 1024
+    """Biases, of all layers together, padded to ``elements``."""
+    activation_depth: int = 1024
+    """Activations in the longest vector, padded to ``elements``."""
+    layer_depth: int = 16
+    """Layers in the longest program."""
+    counter_width: int = 32
+    """Bits in a counter."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TypeError(f"{field.name} must be a positive integer, not {value!r}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
+        if self.elements % self.scan_width:
+            raise ValueError(
+                f"scan_width must divide elements ({self.elements}), not {self.scan_width!r}"
+            )
+        if self.entry_width <= self.code_width:
+            raise ValueError(
+                f"entry_width must be more than code_width ({self.code_width}), "
+                f"not {self.entry_width!r}"
+            )
+        for name, unit in (("weight_depth", 2), *((name, self.scan_width) for name in _BLOCKED)):
+            value = getattr(self, name)
+            if value % unit:
+                raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
+
+    @property
+    def groups(self) -> int:
+        """Groups of ``scan_width`` elements that are drained one after another."""
+        return self.elements // self.scan_width
+
+
+# Parameters that are counted in activations and stored ``scan_width`` at a time.
+_BLOCKED = ("column_depth", "bias_depth", "activation_depth")
+
+_RANGES = {
+    "elements": (1, 256),
+    "scan_width": (1, 16),
+    "activation_width": (8, 16),
+    "weight_width": (8, 16),
+    "accumulator_width": (24, 48),
+    "code_width": (2, 8),
+    "entry_width": (3, 16),
+    "count_width": (2, 10),
+    "queue_depth": (8, 256),
+    "weight_depth": (8, 1 << 18),
+    "column_depth": (4, 1 << 17),
+    "row_depth": (2, 512),
+    "codebook_depth": (4, 1 << 12),
+    "bias_depth": (4, 1 << 17),
+    "activation_depth": (4, 1 << 17),
+    "layer_depth": (1, 256),
+    "counter_width": (16, 32),
+}
+
+# Sized for LeNet-300-100 at 8 % density, except for pe1 and pe4 which are for short simulations.
+PRESETS = {
+    "pe1": Configuration(elements=1, scan_width=1, weight_depth=8192, row_depth=256),
+    "pe4": Configuration(elements=4, weight_depth=8192, row_depth=128),
+    "pe16": Configuration(elements=16),
+    "pe32": Configuration(elements=32, scan_width=4, weight_depth=2048),
+    "pe64": Configuration(elements=64, scan_width=4, weight_depth=2048),
+}

@@ -1,0 +1,143 @@
+"""Multiplies and adds up."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory, WritePort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hdl.sparse.decode import Term
+from hdl.streams import delayed
+
+__all__ = ["Accumulate"]
+
+
+class Accumulate(wiring.Component):
+    """``accumulators[bank][row] += codebook[base + code] * activation``, one a cycle.
+
+    The sum is written :attr:`LATENCY` cycles after the term; until then it is forwarded, so terms
+    of the same row may follow each other at any distance. Sums are exact as long as they fit
+    ``accumulator_width``. There are two banks: while one accumulates, the other is drained. A row
+    that is drained is cleared.
+
+    Parameters
+    ----------
+    row_depth, code_width, activation_width : :class:`int`
+        As of :class:`~hdl.sparse.decode.Term`.
+    weight_width : :class:`int`
+        Bits in a codebook value, two's complement.
+    accumulator_width : :class:`int`
+        Bits in a sum, two's complement.
+    codebook_depth : :class:`int`
+        Codebook values.
+
+    Members
+    -------
+    bank : ``In(1)``
+        Bank that the terms of this cycle belong to; the other one is drained.
+    base : ``In(range(codebook_depth))``
+        First value of the layer's codebook.
+    term : ``In(Term(...))``
+    valid : ``In(1)``
+        Whether there is a term.
+    drain : ``In(1)``
+        Reads and clears ``drain_row``. Only once the last sum of its bank is written, and
+        ``bank`` stands still in the cycle after it.
+    drain_row : ``In(range(row_depth))``
+    drained : ``Out(signed(accumulator_width))``
+        The sum, :attr:`DRAIN_LATENCY` cycles after ``drain``, until the next one.
+    load : ``Out``
+        Write port of the codebook.
+    """
+
+    # Codebook, multiplier's input, product, sum, write.
+    LATENCY = 5
+    DRAIN_LATENCY = 2
+
+    def __init__(
+        self,
+        *,
+        row_depth,
+        code_width,
+        activation_width,
+        weight_width,
+        accumulator_width,
+        codebook_depth,
+    ):
+        self.row_depth = row_depth
+        self.weight_width = weight_width
+        self.accumulator_width = accumulator_width
+        self.codebook_depth = codebook_depth
+        super().__init__(
+            {
+                "bank": In(1),
+                "base": In(range(codebook_depth)),
+                "term": In(Term(row_depth, code_width, activation_width)),
+                "valid": In(1),
+                "drain": In(1),
+                "drain_row": In(range(row_depth)),
+                "drained": Out(signed(accumulator_width)),
+                "load": Out(
+                    WritePort.Signature(
+                        addr_width=ceil_log2(codebook_depth), shape=signed(weight_width)
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.codebook = codebook = Memory(
+            shape=signed(self.weight_width), depth=self.codebook_depth, init=[]
+        )
+        load = codebook.write_port()
+        value = codebook.read_port()
+        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
+        m.d.comb += load.en.eq(self.load.en)
+        m.d.comb += value.addr.eq(self.base + self.term.code)
+
+        # Stage by stage; the registers around the product are those that a DSP block has.
+        weight = Signal(signed(self.weight_width))
+        product = Signal(signed(self.weight_width + len(self.term.activation)))
+        m.d.sync += weight.eq(value.data)
+        m.d.sync += product.eq(weight * delayed(m, self.term.activation, cycles=2, name="act"))
+
+        # The row is read while its weight is looked up and used when the product is there. Sums
+        # that memory did not have by then are forwarded, the latest first.
+        place, valid = [Cat(self.term.row, self.bank)], [self.valid]
+        for n in range(1, 6):
+            place.append(delayed(m, place[-1], cycles=1, name=f"place_{n}"))
+            valid.append(delayed(m, valid[-1], cycles=1, name=f"valid_{n}"))
+        stored = Signal(signed(self.accumulator_width))
+        total = Signal(signed(self.accumulator_width))
+        sums = [total]
+        sums.append(delayed(m, sums[-1], cycles=1, name="sum"))
+        sums.append(delayed(m, sums[-1], cycles=1, name="older_sum"))
+        augend = stored
+        for n in reversed(range(3)):
+            same = Signal(name=f"same_{n}")
+            m.d.sync += same.eq(valid[3 + n] & (place[3 + n] == place[2]))
+            augend = Mux(same, sums[n], augend)
+        m.d.sync += total.eq(augend + product)
+
+        drained_row = delayed(m, self.drain_row, cycles=1, name="drained_row")
+        drains = delayed(m, self.drain, cycles=1, name="drains")
+        answers = []
+        for n in range(2):
+            m.submodules[f"bank_{n}"] = bank = Memory(
+                shape=signed(self.accumulator_width), depth=self.row_depth, init=[]
+            )
+            read, write = bank.read_port(), bank.write_port()
+            answers.append(read.data)
+            m.d.comb += [
+                read.addr.eq(Mux(self.drain & (self.bank != n), self.drain_row, place[1])),
+                write.addr.eq(Mux(drains & (self.bank != n), drained_row, place[4])),
+                write.data.eq(Mux(drains & (self.bank != n), 0, total)),
+                write.en.eq((drains & (self.bank != n)) | (valid[4] & (place[4][-1] == n))),
+            ]
+        m.d.sync += stored.eq(Mux(place[2][-1], answers[1], answers[0]))
+        with m.If(drains):
+            m.d.sync += self.drained.eq(Mux(self.bank, answers[0], answers[1]))
+
+        return m

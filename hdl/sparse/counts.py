@@ -1,0 +1,134 @@
+"""Finds an element's share of a column."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory, WritePort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hdl.sparse.scan import Step
+from hdl.streams import delayed
+
+__all__ = ["Counts", "Segment"]
+
+
+class Segment(data.StructLayout):
+    """An element's share of a column: consecutive entries, all for the same activation.
+
+    Parameters
+    ----------
+    weight_depth : :class:`int`
+        Entries in an element's memory.
+    count_width : :class:`int`
+        Bits in the number of entries.
+    activation_width : :class:`int`
+        Bits in an activation.
+    """
+
+    def __init__(self, weight_depth, count_width, activation_width):
+        super().__init__(
+            {
+                "start": range(weight_depth),
+                "count": count_width,
+                "activation": signed(activation_width),
+            }
+        )
+
+
+class Counts(wiring.Component):
+    """Turns steps into segments, by the number of entries in each column.
+
+    Layers lie one after another in the memories, in the order in which they run, and so do the
+    columns of a layer. Since every column is passed, told or not, adding up the counts gives the
+    start of each; neither pointers nor bases are stored. A column without entries gives no
+    segment, so it costs an element nothing. A segment appears :attr:`LATENCY` cycles after its
+    step, one a cycle; there is no backpressure.
+
+    Parameters
+    ----------
+    scan_width : :class:`int`
+        Columns in a block; their counts are one word.
+    activation_width : :class:`int`
+        Bits in an activation.
+    count_width : :class:`int`
+        Bits in a count.
+    column_depth : :class:`int`
+        Counts that are stored.
+    weight_depth : :class:`int`
+        Entries in the element's memory.
+
+    Members
+    -------
+    restart : ``In(1)``
+        Goes back to the first column of the first layer. Only while no step is on its way.
+    step : ``In(Step(scan_width, activation_width))``
+    valid : ``In(1)``
+        Whether there is a step.
+    segment : ``Out(Segment(weight_depth, count_width, activation_width))``
+    segment_valid : ``Out(1)``
+    load : ``Out``
+        Write port of the memory: words of ``scan_width`` counts, the first column lowest.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, *, scan_width, activation_width, count_width, column_depth, weight_depth):
+        self.scan_width = scan_width
+        self.weight_depth = weight_depth
+        self.count_width = count_width
+        self.depth = column_depth // scan_width
+        super().__init__(
+            {
+                "restart": In(1),
+                "step": In(Step(scan_width, activation_width)),
+                "valid": In(1),
+                "segment": Out(Segment(weight_depth, count_width, activation_width)),
+                "segment_valid": Out(1),
+                "load": Out(
+                    WritePort.Signature(
+                        addr_width=ceil_log2(self.depth), shape=scan_width * count_width
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.memory = memory = Memory(
+            shape=self.scan_width * self.count_width, depth=self.depth, init=[]
+        )
+        load = memory.write_port()
+        read = memory.read_port()
+        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
+        m.d.comb += load.en.eq(self.load.en)
+
+        # Block RAM answers late in its cycle, so its output goes straight into a register.
+        address = Signal.like(read.addr)
+        word = Signal(data.ArrayLayout(self.count_width, self.scan_width))
+        m.d.comb += read.addr.eq(address)
+        m.d.sync += word.eq(read.data)
+        with m.If(self.valid & self.step.done):
+            m.d.sync += address.eq(address + 1)
+
+        valid = delayed(m, self.valid, cycles=2, name="valid")
+        step = delayed(m, self.step, cycles=2, name="step")
+        ahead = Signal(range(self.weight_depth))
+        total = Signal(range(self.weight_depth))
+        m.d.sync += [
+            ahead.eq(sum(Mux(n < step.lane, word[n], 0) for n in range(self.scan_width))),
+            total.eq(Mux(valid & step.done, sum(word[n] for n in range(self.scan_width)), 0)),
+            self.segment.count.eq(word[step.lane]),
+            self.segment.activation.eq(step.activation),
+            self.segment_valid.eq(valid & step.nonzero & (word[step.lane] != 0)),
+        ]
+
+        base = Signal(range(self.weight_depth))
+        m.d.sync += base.eq(base + total)
+        m.d.comb += self.segment.start.eq(base + ahead)
+
+        with m.If(self.restart):
+            m.d.sync += address.eq(0)
+            m.d.sync += base.eq(0)
+
+        return m

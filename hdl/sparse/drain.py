@@ -1,0 +1,166 @@
+"""Turns finished sums into activations."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory, WritePort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hdl.fixed import Requantise
+from hdl.sparse.element import Element
+from hdl.streams import delayed
+
+__all__ = ["BIAS_WIDTH", "Drain", "Scaling"]
+
+BIAS_WIDTH = 32
+
+
+class Scaling(data.StructLayout):
+    """How the sums of a layer become activations.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        c = configuration
+        super().__init__(
+            {
+                "rows": range(c.row_depth + 1),  # of each element
+                "shift": range(c.accumulator_width),
+                "low": signed(c.activation_width),
+                "high": signed(c.activation_width),
+            }
+        )
+
+
+class Drain(wiring.Component):
+    """Reads the accumulators of all elements and puts out blocks of activations.
+
+    Row 0 of all elements comes first, then row 1, and so on; within a row, a block has the sums of
+    ``scan_width`` neighbouring elements. Biases are stored in that order, layer after layer. A
+    block is put out a cycle, from :attr:`LATENCY` cycles after ``start`` on; there is no
+    backpressure.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+
+    Members
+    -------
+    start : ``In(1)``
+        Begins to drain a layer. Only while not ``busy``.
+    restart : ``In(1)``
+        Goes back to the biases of the first layer before this layer is drained. With ``start``.
+    scaling : ``In(Scaling(configuration))``
+        Of the layer to drain. Sampled with ``start``.
+    read : ``Out(1)``
+        Asks the elements for ``row``.
+    row : ``Out(range(row_depth))``
+    drained : ``In(ArrayLayout(signed(accumulator_width), elements))``
+        The sums, :attr:`READ_LATENCY` cycles after ``read``, until the next one.
+    o : ``Out(ArrayLayout(signed(activation_width), scan_width))``
+    valid : ``Out(1)``
+        Whether there is a block.
+    ends : ``Out(1)``
+        Whether it is the last one of the layer.
+    busy : ``Out(1)``
+        Whether blocks are yet to be put out.
+    load : ``Out``
+        Write port of the biases: words of ``scan_width``, the first element lowest.
+    """
+
+    # Two registers lead to the elements: by then the last sum, which was under way when the
+    # elements reported that they had nothing left to do, is written.
+    READ_LATENCY = 2 + Element.DRAIN_LATENCY
+    # From ``start`` to the first slot, to the sums, through the choice of a group, to the result.
+    LATENCY = 1 + READ_LATENCY + 1 + Requantise.LATENCY
+
+    def __init__(self, configuration):
+        self.configuration = c = configuration
+        self.bias_words = c.bias_depth // c.scan_width
+        super().__init__(
+            {
+                "start": In(1),
+                "restart": In(1),
+                "scaling": In(Scaling(c)),
+                "read": Out(1),
+                "row": Out(range(c.row_depth)),
+                "drained": In(data.ArrayLayout(signed(c.accumulator_width), c.elements)),
+                "o": Out(data.ArrayLayout(signed(c.activation_width), c.scan_width)),
+                "valid": Out(1),
+                "ends": Out(1),
+                "busy": Out(1),
+                "load": Out(
+                    WritePort.Signature(
+                        addr_width=ceil_log2(self.bias_words), shape=c.scan_width * BIAS_WIDTH
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self.configuration
+
+        # A slot a cycle: row by row, and in each row group by group.
+        scaling = Signal(Scaling(c))
+        active = Signal()
+        group = Signal(range(c.groups))
+        last_group = group == c.groups - 1
+        last = last_group & (self.row + 1 == scaling.rows)
+        with m.If(self.start):
+            m.d.sync += [scaling.eq(self.scaling), active.eq(1), group.eq(0), self.row.eq(0)]
+        with m.Elif(active):
+            m.d.sync += [group.eq(Mux(last_group, 0, group + 1)), active.eq(~last)]
+            with m.If(last_group):
+                m.d.sync += self.row.eq(self.row + 1)
+        m.d.comb += self.read.eq(active & (group == 0))
+
+        # Slots on their way, the youngest first.
+        stages = [active]
+        for n in range(1, self.LATENCY):
+            stages.append(delayed(m, stages[-1], cycles=1, name=f"stage_{n}"))
+        m.d.comb += self.busy.eq(Cat(stages).any())
+        m.d.comb += self.valid.eq(stages[-1])
+        m.d.comb += self.ends.eq(delayed(m, last, cycles=self.LATENCY - 1, name="last"))
+
+        ready = stages[self.READ_LATENCY]
+        chosen = delayed(m, group, cycles=self.READ_LATENCY, name="chosen")
+        sums = Signal(data.ArrayLayout(signed(c.accumulator_width), c.scan_width))
+        groups = Signal(data.ArrayLayout(sums.shape(), c.groups))
+        m.d.comb += groups.eq(self.drained)
+        m.d.sync += sums.eq(groups[chosen])
+
+        m.submodules.biases = biases = Memory(
+            shape=data.ArrayLayout(signed(BIAS_WIDTH), c.scan_width),
+            depth=self.bias_words,
+            init=[],
+        )
+        load, read = biases.write_port(), biases.read_port()
+        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
+        m.d.comb += load.en.eq(self.load.en)
+        address = Signal.like(read.addr)
+        m.d.comb += read.addr.eq(address)
+        with m.If(self.start & self.restart):
+            m.d.sync += address.eq(0)
+        with m.Elif(ready):
+            m.d.sync += address.eq(address + 1)
+
+        for n in range(c.scan_width):
+            m.submodules[f"requantise_{n}"] = requantise = Requantise(
+                width=c.accumulator_width,
+                bias_width=min(BIAS_WIDTH, c.accumulator_width),
+                result_width=c.activation_width,
+            )
+            m.d.comb += [
+                requantise.value.eq(sums[n]),
+                requantise.bias.eq(read.data[n]),
+                requantise.shift.eq(scaling.shift),
+                requantise.low.eq(scaling.low),
+                requantise.high.eq(scaling.high),
+                self.o[n].eq(requantise.o),
+            ]
+
+        return m

@@ -1,0 +1,196 @@
+"""A processing element: all that the rows of one slice of the matrix need."""
+
+from amaranth import *
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.sparse.accumulate import Accumulate
+from hdl.sparse.counts import Counts
+from hdl.sparse.decode import Decode
+from hdl.sparse.fetch import Fetch
+from hdl.sparse.queue import SegmentQueue
+from hdl.sparse.scan import Step
+
+__all__ = ["COUNTERS", "Control", "Element", "Load", "Store"]
+
+COUNTERS = ("busy", "starved", "blocked", "padding")
+
+
+class Store(enum.Enum, shape=2):
+    """Memories of an element."""
+
+    NONE = 0
+    WEIGHTS = 1
+    COUNTS = 2
+    CODEBOOK = 3
+
+
+class Load(data.StructLayout):
+    """A write to a memory of an element.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        c = configuration
+        depth = max(c.weight_depth // 2, c.column_depth // c.scan_width, c.codebook_depth)
+        width = max(2 * c.entry_width, c.scan_width * c.count_width, c.weight_width)
+        super().__init__({"store": Store, "address": range(depth), "data": width})
+
+
+class Control(data.StructLayout):
+    """What the elements are told of the layer at hand.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        c = configuration
+        super().__init__(
+            {
+                "restart": 1,  # back to the first layer
+                "running": 1,  # cycles without work count as starved
+                "bank": 1,  # of the accumulators
+                "delta_width": range(c.entry_width),
+                "codebook": range(c.codebook_depth),  # address of its first value
+                "drain": 1,  # of the other bank
+                "drain_row": range(c.row_depth),
+            }
+        )
+
+
+class Element(wiring.Component):
+    """Multiplies its rows of the matrix with the activations that it is told.
+
+    One product a cycle as long as there are segments. In each cycle of a layer the element is
+    busy (takes entries that give a product), at padding (takes escapes only) or starved (has
+    nothing to take); it may besides have blocked the scan, its queue being full. These cycles are
+    counted; the counters saturate.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+
+    Members
+    -------
+    step : ``In(Step(...))``
+    step_valid : ``In(1)``
+    control : ``In(Control(configuration))``
+    load : ``In(Load(configuration))``
+    hold : ``Out(1)``
+        Whether the scan is to begin no more steps.
+    busy : ``Out(1)``
+        Whether there was work in the cycle before.
+    drained : ``Out(signed(accumulator_width))``
+        Sum of ``drain_row``, :attr:`DRAIN_LATENCY` cycles after ``drain``, until the next one.
+    shift : ``In(1)``
+        Moves the counters on by one place: the first one leaves through ``counter``, and
+        ``counter_in`` enters. Counters of all elements make one chain, cleared by being read.
+    counter_in : ``In(counter_width)``
+    counter : ``Out(counter_width)``
+    """
+
+    DRAIN_LATENCY = Accumulate.DRAIN_LATENCY
+    # From a step to its segment in front of the queue.
+    STEP_LATENCY = Counts.LATENCY
+
+    def __init__(self, configuration):
+        self.configuration = c = configuration
+        super().__init__(
+            {
+                "step": In(Step(c.scan_width, c.activation_width)),
+                "step_valid": In(1),
+                "control": In(Control(c)),
+                "load": In(Load(c)),
+                "hold": Out(1),
+                "busy": Out(1),
+                "drained": Out(signed(c.accumulator_width)),
+                "shift": In(1),
+                "counter_in": In(c.counter_width),
+                "counter": Out(c.counter_width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self.configuration
+        entry = {
+            "row_depth": c.row_depth,
+            "code_width": c.code_width,
+            "activation_width": c.activation_width,
+        }
+
+        m.submodules.counts = counts = Counts(
+            scan_width=c.scan_width,
+            activation_width=c.activation_width,
+            count_width=c.count_width,
+            column_depth=c.column_depth,
+            weight_depth=c.weight_depth,
+        )
+        m.submodules.queue = queue = SegmentQueue(counts.segment.shape(), depth=c.queue_depth)
+        m.submodules.fetch = fetch = Fetch(
+            weight_depth=c.weight_depth,
+            entry_width=c.entry_width,
+            count_width=c.count_width,
+            **entry,
+        )
+        m.submodules.decode = decode = Decode(**entry)
+        m.submodules.accumulate = accumulate = Accumulate(
+            weight_width=c.weight_width,
+            accumulator_width=c.accumulator_width,
+            codebook_depth=c.codebook_depth,
+            **entry,
+        )
+
+        m.d.comb += [
+            counts.step.eq(self.step),
+            counts.valid.eq(self.step_valid),
+            counts.restart.eq(self.control.restart),
+            queue.segment.eq(counts.segment),
+            queue.segment_valid.eq(counts.segment_valid),
+            self.hold.eq(queue.hold),
+            fetch.delta_width.eq(self.control.delta_width),
+            accumulate.term.eq(decode.term),
+            accumulate.valid.eq(decode.valid),
+            accumulate.bank.eq(self.control.bank),
+            accumulate.base.eq(self.control.codebook),
+            accumulate.drain.eq(self.control.drain),
+            accumulate.drain_row.eq(self.control.drain_row),
+            self.drained.eq(accumulate.drained),
+        ]
+        wiring.connect(m, queue.o, fetch.i)
+        wiring.connect(m, fetch.o, decode.i)
+        m.d.sync += self.busy.eq(queue.busy | fetch.busy | decode.busy)
+
+        for store, port in (
+            (Store.WEIGHTS, fetch.load),
+            (Store.COUNTS, counts.load),
+            (Store.CODEBOOK, accumulate.load),
+        ):
+            m.d.comb += [
+                port.addr.eq(self.load.address),
+                port.data.eq(self.load.data),
+                port.en.eq(self.load.store == store),
+            ]
+
+        events = {
+            "busy": decode.gives,
+            "starved": self.control.running & ~decode.works,
+            "blocked": self.control.running & queue.hold,
+            "padding": decode.works & ~decode.gives,
+        }
+        counters = [Signal(c.counter_width, name=name) for name in COUNTERS]
+        m.d.comb += self.counter.eq(counters[0])
+        for name, counter, behind in zip(
+            COUNTERS, counters, [*counters[1:], self.counter_in], strict=True
+        ):
+            with m.If(self.shift):
+                m.d.sync += counter.eq(behind)
+            with m.Elif(events[name] & ~counter.all()):
+                m.d.sync += counter.eq(counter + 1)
+
+        return m

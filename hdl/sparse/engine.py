@@ -1,0 +1,184 @@
+"""The sparse matrix-vector engine: scan, elements, drain."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import WritePort
+from amaranth.lib.wiring import In, Out
+
+from hdl.sparse.drain import Drain, Scaling
+from hdl.sparse.element import Control, Element, Load
+from hdl.sparse.scan import Scan
+from hdl.streams import delayed
+from hdl.verilog import shared
+
+__all__ = ["Engine", "Layer"]
+
+
+class Layer(data.StructLayout):
+    """What the hardware is told of a layer; the layers of a network are its program.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        c = configuration
+        super().__init__(
+            {
+                "blocks": range(c.activation_depth // c.scan_width + 1),  # of the input
+                "delta_width": range(c.entry_width),
+                "codebook": range(c.codebook_depth),
+                "scaling": Scaling(c),
+                "last": 1,
+            }
+        )
+
+
+class Engine(wiring.Component):
+    """Sparse matrix times sparse vector, layer by layer.
+
+    A layer begins with ``start``. Its blocks are scanned, non-zeros go to all elements, and each
+    element adds up its rows at its own pace. Once ``quiet``, ``finish`` drains the sums, and the
+    next layer can start in the same cycle: it uses the other bank of accumulators and scans the
+    blocks of its input as they come.
+
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+
+    Members
+    -------
+    i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
+    start : ``In(1)``
+        Begins ``layer``. Only while ``quiet``.
+    first : ``In(1)``
+        Whether it is the first layer of the program.
+    layer : ``In(Layer(configuration))``
+    quiet : ``Out(1)``
+        Whether no work is left in the elements.
+    finish : ``In(1)``
+        Drains the layer that has just become quiet. Only while not ``draining``.
+    scaling : ``In(Scaling(configuration))``
+        Of the layer to drain.
+    rebias : ``In(1)``
+        Whether that is the first layer of the program.
+    draining : ``Out(1)``
+    o : ``Out(ArrayLayout(signed(activation_width), scan_width))``
+    valid : ``Out(1)``
+        Whether there is a block of output. There is no backpressure.
+    ends : ``Out(1)``
+        Whether it is the last one of the layer.
+    load_elements : ``In(ArrayLayout(Load(configuration), elements))``
+    load_biases : ``Out``
+        Write port of the biases.
+    running : ``In(1)``
+        Whether to count.
+    shift : ``In(1)``
+        Moves the chain of counters on; see :class:`~hdl.sparse.element.Element`.
+    counter : ``Out(counter_width)``
+        First counter of the chain.
+    """
+
+    # Cycles after the last step in which the elements may not know of it yet: it is registered,
+    # becomes a segment, enters the queue, and two registers carry the news.
+    ARRIVAL = Scan.LATENCY + Element.STEP_LATENCY + 2
+
+    def __init__(self, configuration):
+        self.configuration = c = configuration
+        block = data.ArrayLayout(signed(c.activation_width), c.scan_width)
+        self.drain = Drain(c)
+        super().__init__(
+            {
+                "i": In(stream.Signature(block)),
+                "start": In(1),
+                "first": In(1),
+                "layer": In(Layer(c)),
+                "quiet": Out(1),
+                "finish": In(1),
+                "scaling": In(Scaling(c)),
+                "rebias": In(1),
+                "draining": Out(1),
+                "o": Out(block),
+                "valid": Out(1),
+                "ends": Out(1),
+                "load_elements": In(data.ArrayLayout(Load(c), c.elements)),
+                "load_biases": Out(
+                    WritePort.Signature(
+                        addr_width=len(self.drain.load.addr), shape=len(self.drain.load.data)
+                    )
+                ),
+                "running": In(1),
+                "shift": In(1),
+                "counter": Out(c.counter_width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self.configuration
+
+        m.submodules.scan = scan = Scan(
+            scan_width=c.scan_width,
+            activation_width=c.activation_width,
+            depth=c.activation_depth // c.scan_width,
+        )
+        m.submodules.drain = drain = self.drain
+        wiring.connect(m, wiring.flipped(self.i), scan.i)
+        wiring.connect(m, wiring.flipped(self.load_biases), drain.load)
+        m.d.comb += [
+            scan.start.eq(self.start),
+            scan.blocks.eq(self.layer.blocks),
+            drain.start.eq(self.finish),
+            drain.restart.eq(self.rebias),
+            drain.scaling.eq(self.scaling),
+            self.draining.eq(drain.busy),
+            self.o.eq(drain.o),
+            self.valid.eq(drain.valid),
+            self.ends.eq(drain.ends),
+        ]
+
+        # Everything that goes to all elements comes from a register.
+        control = Signal(Control(c))
+        m.d.sync += [
+            control.restart.eq(self.start & self.first),
+            control.running.eq(self.running),
+            control.drain.eq(drain.read),
+            control.drain_row.eq(drain.row),
+        ]
+        with m.If(self.start):
+            m.d.sync += control.delta_width.eq(self.layer.delta_width)
+            m.d.sync += control.codebook.eq(self.layer.codebook)
+        with m.If(self.finish):
+            m.d.sync += control.bank.eq(~control.bank)
+        drain_control = delayed(m, Cat(control.drain, control.drain_row), cycles=1, name="drain")
+
+        holds, busy, counter_in = [], [], Const(0, c.counter_width)
+        for n in reversed(range(c.elements)):
+            element = shared(platform, lambda: Element(c), name="element")
+            m.submodules[f"element_{n}"] = element
+            m.d.comb += [
+                element.step.eq(scan.step),
+                element.step_valid.eq(scan.valid),
+                element.control.eq(control),
+                Cat(element.control.drain, element.control.drain_row).eq(drain_control),
+                element.load.eq(self.load_elements[n]),
+                drain.drained[n].eq(element.drained),
+                element.shift.eq(self.shift),
+                element.counter_in.eq(counter_in),
+            ]
+            holds.append(element.hold)
+            busy.append(element.busy)
+            counter_in = element.counter
+        m.d.comb += self.counter.eq(counter_in)
+
+        any_busy = Signal()
+        arriving = Signal(self.ARRIVAL)
+        m.d.sync += [
+            scan.hold.eq(Cat(holds).any()),
+            any_busy.eq(Cat(busy).any()),
+            arriving.eq(Cat(scan.busy, arriving)),
+        ]
+        m.d.comb += self.quiet.eq(~scan.busy & ~arriving.any() & ~any_busy)
+
+        return m

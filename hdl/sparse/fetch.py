@@ -1,0 +1,174 @@
+"""Reads the entries of a segment."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory, WritePort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hdl.sparse.counts import Segment
+from hdl.streams import Queue, delayed
+
+__all__ = ["Entry", "Fetch", "Word"]
+
+
+class Entry(data.StructLayout):
+    """An entry, taken apart.
+
+    In memory, its lower ``delta_width`` bits are the delta and the others the code. A code other
+    than 0 is a weight ``delta + 1`` rows below the entry before it, or below the row above the
+    first. Code 0 is an escape, a step of ``(delta + 1) << delta_width`` rows without a weight.
+
+    Parameters
+    ----------
+    row_depth : :class:`int`
+        Rows of an element.
+    code_width : :class:`int`
+        Bits in the widest code.
+    """
+
+    def __init__(self, row_depth, code_width):
+        super().__init__({"rows": range(row_depth), "code": code_width, "escape": 1})
+
+
+class Word(data.StructLayout):
+    """Two entries that lie side by side in memory, and their activation.
+
+    Parameters
+    ----------
+    row_depth, code_width : :class:`int`
+        As of :class:`Entry`.
+    activation_width : :class:`int`
+        Bits in an activation.
+    """
+
+    def __init__(self, row_depth, code_width, activation_width):
+        super().__init__(
+            {
+                "entries": data.ArrayLayout(Entry(row_depth, code_width), 2),
+                "here": 2,  # which of the two belong to the segment
+                "last": 1,  # whether the segment ends in this word
+                "activation": signed(activation_width),
+            }
+        )
+
+
+class Fetch(wiring.Component):
+    """Reads the words of segments, one a cycle, without a gap between segments.
+
+    A word appears :attr:`LATENCY` cycles after its segment was at the input. Words are read ahead
+    only as far as there is room for them.
+
+    Parameters
+    ----------
+    weight_depth : :class:`int`
+        Entries in the memory. Even.
+    entry_width : :class:`int`
+        Bits in an entry.
+    count_width, row_depth, code_width, activation_width : :class:`int`
+        As of :class:`~hdl.sparse.counts.Segment` and :class:`Word`.
+
+    Members
+    -------
+    delta_width : ``In(range(entry_width))``
+        Bits of an entry that are not its code. To stand still while there are segments.
+    i : ``In(stream.Signature(Segment(...)))``
+        A segment is taken with its last word.
+    o : ``Out(stream.Signature(Word(...)))``
+    busy : ``Out(1)``
+        Whether words are on their way or wait to be taken.
+    load : ``Out``
+        Write port of the memory: words of two entries, the first one lowest.
+    """
+
+    LATENCY = 3
+    # Words on their way, and the credit on its way back, make four at full rate.
+    ROOM = 4
+
+    def __init__(
+        self, *, weight_depth, entry_width, count_width, row_depth, code_width, activation_width
+    ):
+        self.depth = weight_depth // 2
+        self.entry_width = entry_width
+        self.row_depth = row_depth
+        self.code_width = code_width
+        self.word = Word(row_depth, code_width, activation_width)
+        super().__init__(
+            {
+                "delta_width": In(range(entry_width)),
+                "i": In(stream.Signature(Segment(weight_depth, count_width, activation_width))),
+                "o": Out(stream.Signature(self.word)),
+                "busy": Out(1),
+                "load": Out(
+                    WritePort.Signature(addr_width=ceil_log2(self.depth), shape=2 * entry_width)
+                ),
+            }
+        )
+
+    def take_apart(self, m, raw):
+        """Entry whose bits in memory are ``raw``."""
+        entry = Signal(Entry(self.row_depth, self.code_width))
+        delta = Signal(self.entry_width)
+        code = Signal(self.entry_width)
+        m.d.comb += [
+            delta.eq(raw & ~(Const(-1, signed(self.entry_width)) << self.delta_width)),
+            code.eq(raw >> self.delta_width),
+            entry.escape.eq(code == 0),
+            entry.code.eq(code),
+            entry.rows.eq((delta + 1) << Mux(entry.escape, self.delta_width, 0)),
+        ]
+        return entry
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.memory = memory = Memory(shape=2 * self.entry_width, depth=self.depth, init=[])
+        load = memory.write_port()
+        read = memory.read_port()
+        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
+        m.d.comb += load.en.eq(self.load.en)
+        m.submodules.words = words = Queue(self.word, depth=self.ROOM)
+
+        # Words issued and not yet taken are counted against the room in the queue.
+        issued = Signal(range(self.ROOM + 1))
+        go = Signal()
+        taken = Signal()
+        m.d.comb += [
+            go.eq(self.i.valid & (issued != self.ROOM)),
+            taken.eq(self.o.valid & self.o.ready),
+            self.busy.eq(issued != 0),
+        ]
+        m.d.sync += issued.eq(issued + go - taken)
+
+        segment = self.i.payload
+        index = Signal(range((1 << len(segment.count)) // 2 + 1))
+        end = Signal(len(segment.count) + 1)  # entries from the first word's first to the last
+        tags = Signal(
+            data.StructLayout({"here": 2, "last": 1, "activation": len(segment.activation)})
+        )
+        first, last = index == 0, index == (end - 1) >> 1
+        m.d.comb += [
+            end.eq(segment.start[0] + segment.count),
+            read.addr.eq((segment.start >> 1) + index),
+            tags.here.eq(Cat(~(first & segment.start[0]), ~(last & end[0]))),
+            tags.last.eq(last),
+            tags.activation.eq(segment.activation),
+            self.i.ready.eq(go & last),
+        ]
+        with m.If(go):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+
+        # Block RAM answers late in its cycle, so its output goes straight into a register.
+        raw = Signal(data.ArrayLayout(self.entry_width, 2))
+        m.d.sync += raw.eq(read.data)
+        m.d.comb += [
+            words.i.valid.eq(delayed(m, go, cycles=2, name="go")),
+            Cat(words.i.p.here, words.i.p.last, words.i.p.activation).eq(
+                delayed(m, tags, cycles=2, name="tags")
+            ),
+        ]
+        for n in range(2):
+            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n]))
+        wiring.connect(m, words.o, wiring.flipped(self.o))
+
+        return m

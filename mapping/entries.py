@@ -1,0 +1,85 @@
+"""A layer's weights as the entries that the elements read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.image import Layer
+
+__all__ = ["Entries", "encode"]
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Entries of a layer, those of element 0 first, and column by column for each element."""
+
+    values: np.ndarray
+    """Entries as they lie in memory, uint16 ``(entries,)``."""
+    escapes: np.ndarray
+    """Which of them are escapes, bool ``(entries,)``."""
+    counts: np.ndarray
+    """How many of them each element has in each column, int64 ``(elements, columns)``."""
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Entries of each element, int64 ``(elements,)``."""
+        return self.counts.sum(axis=1)
+
+
+def encode(
+    layer: Layer,
+    *,
+    outputs: np.ndarray,
+    inputs: np.ndarray,
+    columns: int,
+    elements: int,
+    delta_width: int,
+) -> Entries:
+    """Entries of ``layer`` on ``elements`` elements.
+
+    An entry is ``code << delta_width | delta``, as :class:`hdl.sparse.fetch.Entry` defines it. A
+    gap of ``2**delta_width`` rows or more is bridged by escapes. With as many bits left for the
+    delta as half the logarithm of the rows, no weight needs more than one.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its codes must fit the bits that ``delta_width`` leaves.
+    outputs : ndarray of int64, ``(layer.outputs,)``
+        Position of each row; see :func:`mapping.rows.assign`.
+    inputs : ndarray of int64, ``(layer.inputs,)``
+        Position of each column.
+    columns : int
+        Columns that are scanned, padding included.
+    elements : int
+        Number of elements.
+    delta_width : int
+        Bits of an entry that are not its code.
+    """
+    position = outputs[layer.rows]
+    element, row = position % elements, position // elements
+    column = inputs[layer.columns]
+    order = np.lexsort((row, column, element))
+    element, row, column, code = element[order], row[order], column[order], layer.codes[order]
+
+    segment = element * columns + column
+    follows = np.zeros(len(row), bool)
+    follows[1:] = segment[1:] == segment[:-1]
+    before = np.full(len(row), -1)
+    before[1:][follows[1:]] = row[:-1][follows[1:]]
+    gap = row - before - 1
+
+    reach = 1 << delta_width
+    steps = gap >> delta_width  # of ``reach`` rows each; an escape takes 1 to ``reach`` of them
+    escapes = -(-steps // reach)
+    ends = np.cumsum(escapes + 1) - 1
+    values = np.full(int(ends[-1]) + 1 if len(ends) else 0, reach - 1, np.uint16)
+    is_escape = np.ones(len(values), bool)
+    is_escape[ends] = False
+    values[ends] = (code.astype(np.int64) << delta_width) | (gap & (reach - 1))
+    # The last escape in front of a weight takes what the full ones leave.
+    some = escapes > 0
+    values[ends[some] - 1] = steps[some] - (escapes[some] - 1) * reach - 1
+
+    counts = np.bincount(segment, weights=escapes + 1, minlength=elements * columns)
+    return Entries(values, is_escape, counts.astype(np.int64).reshape(elements, columns))

@@ -10,7 +10,7 @@ __all__ = ["Queue", "delayed"]
 class Queue(wiring.Component):
     """First in, first out.
 
-    A payload can be taken :attr:`latency` cycles after it was put into an empty queue. A shallow
+    A payload can be taken :meth:`latency` cycles after it was put into an empty queue. A shallow
     queue is read from flip-flops or LUT RAM, a deep one from block RAM.
 
     Parameters
@@ -35,7 +35,6 @@ class Queue(wiring.Component):
             raise TypeError(f"depth must be an integer of at least 2, not {depth!r}")
         self.shape = shape
         self.depth = depth
-        self.latency = 1 if depth <= self.SHALLOW else 2
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
@@ -43,6 +42,11 @@ class Queue(wiring.Component):
                 "level": Out(range(depth + 1)),
             }
         )
+
+    @classmethod
+    def latency(cls, depth):
+        """Cycles through an empty queue of ``depth``."""
+        return 1 if depth <= cls.SHALLOW else 2
 
     def elaborate(self, platform):
         m = Module()

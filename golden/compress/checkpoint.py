@@ -82,13 +82,19 @@ def read(path: Path) -> Checkpoint | None:
     try:
         with safe_open(path, framework="pt") as file:
             state: Any = json.loads((file.metadata() or {}).get("prunus-checkpoint", "null"))
-            if (
-                not isinstance(state, dict)
-                or not isinstance(state.get("epoch"), int)
-                or not re.fullmatch("[0-9a-f]{64}", str(state.get("key")))
-            ):
+            if not _is_state(state):
                 raise DataError(f"{path} is no checkpoint; remove it, or do not resume")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is no checkpoint; remove it, or do not resume: {error}") from error
     return Checkpoint(state["key"], state["epoch"], tensors)
+
+
+def _is_state(state: Any) -> bool:
+    return (
+        isinstance(state, dict)
+        and isinstance(state.get("epoch"), int)
+        and state["epoch"] >= 0
+        and isinstance(state.get("key"), str)
+        and re.fullmatch("[0-9a-f]{64}", state["key"]) is not None
+    )

@@ -61,7 +61,7 @@ class Model:
     def tensors(self) -> dict[str, Tensor]:
         """Everything, by names that :meth:`from_tensors` understands."""
         return {
-            f"{field}.{index}": tensor
+            f"{field}.{index}": tensor.detach()
             for field, tensors in vars(self).items()
             for index, tensor in enumerate(tensors)
         }

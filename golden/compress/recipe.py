@@ -151,7 +151,7 @@ class Prune:
 
     densities: tuple[float, ...] = _key(_each(_number(0, 1, above=True)))
     steps: int = _key(_integer(1, 10_000))
-    step_epochs: int = _key(_integer(0, 10_000))
+    step_epochs: int = _key(_integer(1, 10_000))
     epochs: int = _key(_integer(0, 10_000))
     learning_rate: float = _key(_number(0, 10, above=True))
 

@@ -51,7 +51,8 @@ def load_weights(path: Path) -> nn.Sequential:
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} is no safetensors file: {error}") from error
 
-    layers = sorted({name.rpartition(".")[0] for name in tensors}, key=_natural)
+    names = {name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] in PARTS}
+    layers = sorted(names - {""}, key=_natural)
     problems = _tensor_problems(layers, tensors) or _chain_problems(layers, tensors)
     if problems:
         raise DataError("\n  ".join([f"{path} is no network of linear layers:", *problems]))
@@ -72,7 +73,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def _tensor_problems(layers: list[str], tensors: dict[str, Tensor]) -> list[str]:
-    problems = [] if layers else ["it has no tensors"]
+    problems = [] if layers else ["it has no layers"]
     wanted = {f"{layer}.{part}": dims for layer in layers for part, dims in PARTS.items()}
     problems += [
         f"{name!r} is unknown; a tensor must be called <layer>.weight or <layer>.bias"

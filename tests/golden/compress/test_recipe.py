@@ -1,0 +1,200 @@
+import dataclasses
+import re
+
+import pytest
+
+from golden.compress.recipe import FOLDER, Recipe, bundled_recipes, load_recipe, parse_recipe
+from golden.errors import RecipeError
+
+GOOD = """
+name = "small"
+dataset = "digits"
+seed = 3
+[network]
+layers = [64, 20, 10]
+[train]
+epochs = 2
+batch = 16
+learning_rate = 0.01
+[prune]
+densities = [0.1, 1]
+steps = 4
+step_epochs = 1
+epochs = 5
+learning_rate = 1
+[share]
+bits = [2, 8]
+epochs = 0
+learning_rate = 1e-3
+"""
+
+
+def replaced(key, value):
+    """The good recipe with the first line of ``key`` changed; None takes the line out."""
+    line = "" if value is None else f"{key} = {value}"
+    text, count = re.subn(rf"^{key} = .*$", lambda _: line, GOOD, count=1, flags=re.M)
+    assert count == 1
+    return text
+
+
+def fault(text):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, origin="small.toml")
+    first, line = str(caught.value).split("\n")
+    assert first == "small.toml has 1 fault:"
+    return line.strip()
+
+
+def test_values():
+    recipe = parse_recipe(GOOD)
+    assert recipe.network.layers == (64, 20, 10)
+    assert recipe.prune.densities == (0.1, 1)
+    assert recipe.share.bits == (2, 8)
+    assert recipe.seed == 3
+    # What is left out has a default.
+    assert recipe.train.shift == 0
+    assert recipe.train.weight_decay == 0
+    assert recipe.image.activation_width == 16
+    assert recipe.image.accumulator_width == 36
+
+
+def test_recipes_are_frozen():
+    recipe = parse_recipe(GOOD)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.seed = 4
+    assert hash(recipe) == hash(parse_recipe(GOOD))
+
+
+@pytest.mark.parametrize("name", bundled_recipes())
+def test_bundled(name):
+    assert load_recipe(name) == load_recipe(FOLDER / f"{name}.toml")
+
+
+def test_the_promised_recipes_are_bundled():
+    assert {"digits", "lenet_300_100"} <= set(bundled_recipes())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", '""', "name must be 1 to 128 printable characters, not ''"),
+        ("name", r'"a\nb"', r"name must be 1 to 128 printable characters, not 'a\nb'"),
+        ("dataset", '"cifar"', "dataset must be one of digits, mnist, fashion-mnist, not 'cifar'"),
+        ("dataset", "[]", "dataset must be one of digits, mnist, fashion-mnist, not []"),
+        ("seed", "-1", "seed must be an integer from 0 to 2147483647, not -1"),
+        ("seed", "true", "seed must be an integer from 0 to 2147483647, not True"),
+        ("seed", "1.0", "seed must be an integer from 0 to 2147483647, not 1.0"),
+        ("seed", None, "seed is missing; it must be an integer from 0 to 2147483647"),
+        (
+            "layers",
+            "[64]",
+            "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
+            "not [64]",
+        ),
+        (
+            "layers",
+            "[64, 0, 10]",
+            "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
+            "not [64, 0, 10]",
+        ),
+        ("batch", "0", "train.batch must be an integer from 1 to 65536, not 0"),
+        ("batch", '"16"', "train.batch must be an integer from 1 to 65536, not '16'"),
+        (
+            "learning_rate",
+            "0.0",
+            "train.learning_rate must be a number above 0 and at most 10, not 0.0",
+        ),
+        (
+            "learning_rate",
+            "nan",
+            "train.learning_rate must be a number above 0 and at most 10, not nan",
+        ),
+        ("step_epochs", "0", "prune.step_epochs must be an integer from 1 to 10000, not 0"),
+        (
+            "densities",
+            "[0.1, 1.5]",
+            "prune.densities must be a list of at least 1, each a number above 0 and at most 1, "
+            "not [0.1, 1.5]",
+        ),
+        (
+            "densities",
+            "[0.1]",
+            "prune.densities must have 2 values, one for each layer of network.layers, not 1",
+        ),
+        (
+            "bits",
+            "[1, 4]",
+            "share.bits must be a list of at least 1, each an integer from 2 to 8, not [1, 4]",
+        ),
+        (
+            "bits",
+            "[4, 4, 4]",
+            "share.bits must have 2 values, one for each layer of network.layers, not 3",
+        ),
+    ],
+)
+def test_fault(key, value, message):
+    assert fault(replaced(key, value)) == message
+
+
+def test_unknown_keys():
+    assert fault("colour = 1\n" + GOOD) == (
+        "colour is unknown; known are name, dataset, seed, network, train, prune, share, image"
+    )
+    assert fault(GOOD + "epoch = 1") == (
+        "share.epoch is unknown; known are bits, epochs, learning_rate"
+    )
+    assert fault(GOOD + "[image]\nactivation_width = 12") == (
+        "image.activation_width must be one of 8, 16, not 12"
+    )
+
+
+def test_sections():
+    assert fault(GOOD.replace("[network]\nlayers = [64, 20, 10]", "")) == "[network] is missing"
+    no_section = GOOD.replace("[network]\nlayers = [64, 20, 10]", "")
+    assert fault("network = 3\n" + no_section) == "network must be a section, [network], not 3"
+
+
+def test_all_faults_at_once():
+    text = replaced("seed", "-1").replace("batch", "bach").replace("[2, 8]", "8")
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text)
+    lines = str(caught.value).split("\n  ")
+    assert lines[0] == "recipe has 4 faults:"
+    assert [line.split()[0] for line in lines[1:]] == [
+        "seed",
+        "train.bach",
+        "train.batch",
+        "share.bits",
+    ]
+
+
+def test_recipes_made_in_python_are_checked_too():
+    recipe = parse_recipe(GOOD)
+    with pytest.raises(RecipeError, match=r"prune.steps must be an integer from 1 to 10000, not 0"):
+        dataclasses.replace(recipe, prune=dataclasses.replace(recipe.prune, steps=0))
+
+
+def test_not_toml():
+    with pytest.raises(RecipeError, match=r"^x must be TOML: "):
+        parse_recipe("a = ", origin="x")
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(
+        RecipeError, match=r"^recipe 'nothing' must be a TOML file or one of .*digits.*: No such"
+    ):
+        load_recipe("nothing")
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b'name = "\xe9"')
+    with pytest.raises(RecipeError, match=r"latin.toml must be UTF-8: "):
+        load_recipe(path)
+
+
+def test_file(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(GOOD)
+    assert isinstance(load_recipe(path), Recipe)
+    path.write_text("x = 1\n" + GOOD)
+    with pytest.raises(RecipeError, match=rf"^{re.escape(str(path))} has 1 fault:"):
+        load_recipe(path)

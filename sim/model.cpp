@@ -1,7 +1,7 @@
 // The accelerator behind a C interface: whole vectors in and out, no call per cycle.
 //
-// Compiled together with what Verilator makes of the design. Every loop is bounded by a number of
-// cycles without progress.
+// Compiled together with what Verilator makes of the design. A beat of the streams `i` and `o`, and
+// of `tap`, has LANES activations of WIDTH bits.
 
 #include <cstdint>
 #include <memory>
@@ -9,204 +9,227 @@
 #include "Vprunus.h"
 #include "verilated.h"
 #if VM_TRACE
-#include "verilated_fst_c.h"
+#include "verilated_vcd_c.h"
 #endif
 
 namespace {
 
-// A payload holds lanes of equal width, the first one lowest. Verilator gives ports of up to 64
-// bits an integer type, and wider ones an array of 32-bit words.
+constexpr uint32_t MASK = (uint32_t(1) << WIDTH) - 1;
+
+int16_t extend(uint32_t bits) { return int16_t(int32_t(bits << (32 - WIDTH)) >> (32 - WIDTH)); }
+
+// The first lane is the lowest. Verilator gives ports of up to 64 bits an integer type, and wider
+// ones an array of 32-bit words.
 template <typename Port>
-void write_bits(Port &port, unsigned at, unsigned width, uint32_t bits) {
-    uint64_t mask = ((uint64_t(1) << width) - 1) << at;
-    port = Port((uint64_t(port) & ~mask) | ((uint64_t(bits) << at) & mask));
+void write_block(Port &port, const int16_t *block) {
+    uint64_t bits = 0;
+    for (unsigned lane = 0; lane < LANES; ++lane)
+        bits |= uint64_t(uint32_t(block[lane]) & MASK) << lane * WIDTH;
+    port = Port(bits);
 }
 
 template <std::size_t Words>
-void write_bits(VlWide<Words> &port, unsigned at, unsigned width, uint32_t bits) {
-    for (unsigned n = 0; n < width; ++n) {
-        uint32_t bit = uint32_t(1) << ((at + n) % 32);
-        uint32_t &word = port[(at + n) / 32];
-        word = (bits >> n & 1) ? word | bit : word & ~bit;
+void write_block(VlWide<Words> &port, const int16_t *block) {
+    for (unsigned word = 0; word < Words; ++word) port[word] = 0;
+    for (unsigned lane = 0; lane < LANES; ++lane) {
+        const unsigned at = lane * WIDTH;
+        const uint64_t bits = uint64_t(uint32_t(block[lane]) & MASK) << at % 32;
+        port[at / 32] |= uint32_t(bits);
+        if (at % 32 + WIDTH > 32) port[at / 32 + 1] |= uint32_t(bits >> 32);
     }
 }
 
 template <typename Port>
-uint32_t read_bits(const Port &port, unsigned at, unsigned width) {
-    return uint32_t(uint64_t(port) >> at) & uint32_t((uint64_t(1) << width) - 1);
+void read_block(const Port &port, int16_t *block) {
+    for (unsigned lane = 0; lane < LANES; ++lane)
+        block[lane] = extend(uint32_t(uint64_t(port) >> lane * WIDTH));
 }
 
 template <std::size_t Words>
-uint32_t read_bits(const VlWide<Words> &port, unsigned at, unsigned width) {
-    uint32_t bits = 0;
-    for (unsigned n = 0; n < width; ++n)
-        bits |= (port[(at + n) / 32] >> ((at + n) % 32) & 1) << n;
-    return bits;
-}
-
-template <typename Port>
-void read_block(const Port &port, int64_t lanes, int64_t width, int16_t *block) {
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-        uint32_t bits = read_bits(port, unsigned(lane * width), unsigned(width));
-        block[lane] = int16_t(int32_t(bits << (32 - width)) >> (32 - width));
+void read_block(const VlWide<Words> &port, int16_t *block) {
+    for (unsigned lane = 0; lane < LANES; ++lane) {
+        const unsigned at = lane * WIDTH;
+        uint64_t bits = port[at / 32];
+        if (at % 32 + WIDTH > 32) bits |= uint64_t(port[at / 32 + 1]) << 32;
+        block[lane] = extend(uint32_t(bits >> at % 32));
     }
 }
 
 class Model {
   public:
-    explicit Model(const char *waves) : context(new VerilatedContext) {
+    explicit Model(const char *waves) {
 #if VM_TRACE
-        context->traceEverOn(true);
-#endif
-        top.reset(new Vprunus(context.get()));
-#if VM_TRACE
+        context.traceEverOn(true);
         if (waves) {
-            trace.reset(new VerilatedFstC);
-            top->trace(trace.get(), 99);
-            trace->open(waves);
+            top.trace(&trace, 99);
+            trace.open(waves);
         }
 #else
         (void)waves;
 #endif
-        top->eval();
     }
 
     ~Model() {
-        top->final();
+        top.final();
 #if VM_TRACE
-        if (trace) trace->close();
+        if (trace.isOpen()) trace.close();
 #endif
     }
 
-    // The inputs have been set; what the outputs say now is what the next edge acts on.
-    void settle() { top->eval(); }
+    // The inputs have been set for a cycle. Afterwards, the outputs say what the edge acts on.
+    void settle() {
+        top.clk = 0;
+        top.eval();
+        dump(0);
+    }
 
+    // The edge that ends the cycle.
     void edge() {
-        top->clk = 1;
-        top->eval();
-        dump();
-        top->clk = 0;
-        top->eval();
-        dump();
+        top.clk = 1;
+        top.eval();
+        dump(5);
         ++cycles;
     }
 
-    std::unique_ptr<VerilatedContext> context;
-    std::unique_ptr<Vprunus> top;
+    VerilatedContext context;
+    Vprunus top{&context};
     uint64_t cycles = 0;
 
   private:
-    void dump() {
+    void dump(unsigned time) {
 #if VM_TRACE
-        if (trace) trace->dump(half_periods);
-        half_periods += 5;
+        if (trace.isOpen()) trace.dump(10 * cycles + time);
+#else
+        (void)time;
 #endif
     }
 
 #if VM_TRACE
-    std::unique_ptr<VerilatedFstC> trace;
-    uint64_t half_periods = 0;
+    VerilatedVcdC trace;
 #endif
+};
+
+// A run and how far it has come. Counts are of beats, but for vectors.
+struct Run {
+    const int16_t *inputs;
+    int16_t *outputs;
+    uint64_t *finished; // of each vector: cycles until its last beat of output was taken
+    int16_t *taps;      // or null; activations of all layers
+    uint64_t *tapped;   // of each beat of taps: cycles before it was there
+    int64_t vectors, beats_in, beats_out, beats_tap;
+    int64_t ahead; // vectors under way at a time, at most
+    int64_t sent, received, seen;
+    int64_t cycles, idle; // since the beginning, and since a beat was sent or received
 };
 
 } // namespace
 
 extern "C" {
+#pragma GCC visibility push(default)
 
 void *prunus_new(const char *waves) { return new Model(waves); }
 
 void prunus_delete(void *handle) { delete static_cast<Model *>(handle); }
 
-uint64_t prunus_cycles(void *handle) { return static_cast<Model *>(handle)->cycles; }
+int64_t prunus_cycles(void *handle) { return int64_t(static_cast<Model *>(handle)->cycles); }
 
 void prunus_reset(void *handle) {
     Model &model = *static_cast<Model *>(handle);
-    model.top->load___05Fvalid = 0;
-    model.top->i___05Fvalid = 0;
-    model.top->o___05Fready = 0;
-    model.top->counters___05Fready = 0;
-    model.top->rst = 1;
+    model.top.load___05Fvalid = 0;
+    model.top.i___05Fvalid = 0;
+    model.top.o___05Fready = 0;
+    model.top.counters___05Fready = 0;
+    model.top.rst = 1;
+    model.settle();
     model.edge();
-    model.top->rst = 0;
+    model.top.rst = 0;
 }
 
-// Sends beats to the loader. Returns how many were taken.
+// Sends beats to the loader, until `patience` cycles pass in which it takes none. Returns how many
+// were taken.
 int64_t prunus_load(void *handle, const uint32_t *beats, int64_t count, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
+    Vprunus &top = model.top;
     int64_t sent = 0;
+    top.load___05Fvalid = 1;
     for (int64_t idle = 0; sent < count && idle < patience; ++idle) {
-        model.top->load___05Fpayload = beats[sent];
-        model.top->load___05Fvalid = 1;
+        top.load___05Fpayload = beats[sent];
         model.settle();
-        if (model.top->load___05Fready) {
+        if (top.load___05Fready) {
             ++sent;
             idle = -1;
         }
         model.edge();
     }
-    model.top->load___05Fvalid = 0;
+    top.load___05Fvalid = 0;
     return sent;
 }
 
-// Sends vectors and receives results, both as fast as the accelerator goes on. Each activation is
-// an int16. At most `ahead` vectors are under way at a time. finished[v] is the cycle in which the
-// last beat of result v was taken, counted from the call. If `taps` is not null, it receives the
-// activations of all layers, `beats_tap` beats a vector, and `tapped` the cycle of each beat.
-// Returns how many results came.
-int64_t prunus_run(void *handle, const int16_t *inputs, int64_t vectors, int64_t beats_in,
-                   int16_t *outputs, int64_t beats_out, int64_t lanes, int64_t width,
-                   int64_t ahead, uint64_t *finished, int16_t *taps, uint64_t *tapped,
-                   int64_t beats_tap, int64_t patience) {
+// Goes on with a run for `cycles` cycles, or until all results are there, or until `patience`
+// cycles pass without a beat sent or received. Inputs are offered and results are taken as fast as
+// the accelerator goes on.
+void prunus_run(void *handle, Run *state, int64_t cycles, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
-    Vprunus &top = *model.top;
-    const uint64_t begin = model.cycles;
-    int64_t sent = 0, received = 0, seen = 0;
-    for (int64_t idle = 0; received < vectors * beats_out && idle < patience; ++idle) {
-        const bool send = sent < vectors * beats_in &&
-                          (sent % beats_in != 0 || sent / beats_in < received / beats_out + ahead);
+    Vprunus &top = model.top;
+    Run run = *state;
+    const int64_t beats_in = run.vectors * run.beats_in, beats_out = run.vectors * run.beats_out;
+    const int64_t beats_tap = run.taps ? run.vectors * run.beats_tap : 0;
+    const int64_t end = run.cycles + cycles;
+    top.o___05Fready = 1;
+    while (run.received < beats_out && run.cycles < end && run.idle < patience) {
+        const bool send =
+            run.sent < beats_in && (run.sent % run.beats_in != 0 ||
+                                    run.sent / run.beats_in < run.received / run.beats_out + run.ahead);
         top.i___05Fvalid = send;
-        if (send)
-            for (int64_t lane = 0; lane < lanes; ++lane)
-                write_bits(top.i___05Fpayload, unsigned(lane * width), unsigned(width),
-                           uint16_t(inputs[sent * lanes + lane]));
-        top.o___05Fready = 1;
+        if (send) write_block(top.i___05Fpayload, run.inputs + run.sent * LANES);
         model.settle();
-        const bool taken = send && top.i___05Fready;
-        if (taps && top.tap_valid && seen < vectors * beats_tap) {
-            read_block(top.tap, lanes, width, taps + seen * lanes);
-            tapped[seen++] = model.cycles - begin;
+        ++run.idle;
+        if (run.seen < beats_tap && top.tap_valid) {
+            read_block(top.tap, run.taps + run.seen * LANES);
+            run.tapped[run.seen++] = uint64_t(run.cycles);
         }
+        ++run.cycles;
         if (top.o___05Fvalid) {
-            read_block(top.o___05Fpayload, lanes, width, outputs + received * lanes);
-            if (++received % beats_out == 0)
-                finished[received / beats_out - 1] = model.cycles + 1 - begin;
-            idle = -1;
+            read_block(top.o___05Fpayload, run.outputs + run.received * LANES);
+            if (++run.received % run.beats_out == 0)
+                run.finished[run.received / run.beats_out - 1] = uint64_t(run.cycles);
+            run.idle = 0;
         }
-        if (taken) {
-            ++sent;
-            idle = -1;
+        if (send && top.i___05Fready) {
+            ++run.sent;
+            run.idle = 0;
         }
         model.edge();
     }
     top.i___05Fvalid = 0;
     top.o___05Fready = 0;
-    return received / beats_out;
+    *state = run;
 }
 
-// Receives a report that was asked for. Returns how many numbers came.
+// Which layer is at hand, or -1.
+int64_t prunus_layer(void *handle) {
+    Model &model = *static_cast<Model *>(handle);
+    return model.top.running ? int64_t(model.top.layer) : -1;
+}
+
+// Receives a report that was asked for, until `patience` cycles pass without a number. Returns how
+// many numbers came.
 int64_t prunus_report(void *handle, uint32_t *numbers, int64_t count, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
+    Vprunus &top = model.top;
     int64_t received = 0;
-    model.top->counters___05Fready = 1;
+    top.counters___05Fready = 1;
     for (int64_t idle = 0; received < count && idle < patience; ++idle) {
         model.settle();
-        if (model.top->counters___05Fvalid) {
-            numbers[received++] = uint32_t(model.top->counters___05Fpayload);
+        if (top.counters___05Fvalid) {
+            numbers[received++] = uint32_t(top.counters___05Fpayload);
             idle = -1;
         }
         model.edge();
     }
-    model.top->counters___05Fready = 0;
+    top.counters___05Fready = 0;
     return received;
 }
+
+#pragma GCC visibility pop
 }

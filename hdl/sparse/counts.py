@@ -115,8 +115,9 @@ class Counts(wiring.Component):
         step = delayed(m, self.step, cycles=2, name="step")
         ahead = Signal(range(self.weight_depth))
         total = Signal(range(self.weight_depth))
+        earlier = (Mux(step.lane > n, word[n], 0) for n in range(self.scan_width - 1))
         m.d.sync += [
-            ahead.eq(sum(Mux(n < step.lane, word[n], 0) for n in range(self.scan_width))),
+            ahead.eq(sum(earlier)),
             total.eq(Mux(valid & step.done, sum(word[n] for n in range(self.scan_width)), 0)),
             self.segment.count.eq(word[step.lane]),
             self.segment.activation.eq(step.activation),

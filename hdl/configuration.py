@@ -104,11 +104,11 @@ _RANGES = {
     "counter_width": (16, 32),
 }
 
-# Sized for LeNet-300-100 at 8 % density, except for pe1 and pe4 which are for short simulations.
+# Each holds LeNet-300-100 at 8 % density, whose entries share out over the elements.
 PRESETS = {
-    "pe1": Configuration(elements=1, scan_width=1, weight_depth=8192, row_depth=256),
-    "pe4": Configuration(elements=4, weight_depth=8192, row_depth=128),
+    "pe1": Configuration(elements=1, scan_width=1, weight_depth=1 << 15, row_depth=512),
+    "pe4": Configuration(elements=4, weight_depth=1 << 13, row_depth=128),
     "pe16": Configuration(elements=16),
-    "pe32": Configuration(elements=32, scan_width=4, weight_depth=2048),
-    "pe64": Configuration(elements=64, scan_width=4, weight_depth=2048),
+    "pe32": Configuration(elements=32, weight_depth=1 << 11),
+    "pe64": Configuration(elements=64, weight_depth=1 << 11),
 }

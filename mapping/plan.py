@@ -247,7 +247,7 @@ def _packet(space: Space, items: np.ndarray, width: int, element: int = 0) -> np
     """Beats of a packet whose items consist of fields of ``width`` bits, the lowest first."""
     shifts = np.arange(width)
     bits = (items.astype(np.int64)[:, :, None] >> shifts & 1).astype(np.uint8)
-    bits = bits.reshape(len(items), -1)
+    bits = bits.reshape(len(items), items.shape[1] * width)
     bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % BEAT_WIDTH)))
     beats = np.packbits(bits, axis=1, bitorder="little").view("<u4")
     return np.concatenate([_header(space, len(items), element), beats.ravel()])

@@ -1,0 +1,106 @@
+"""The model of cycles against the RTL: equal to the cycle, and to each element's counters."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from golden.nets.random import random_network
+from golden.network import run
+from hdl.configuration import PRESETS
+from mapping import plan
+from mapping.cycles import predict, useful
+from sim.compiled import CompiledModel
+
+DEVICE = PRESETS["pe4"]
+FIELDS = ("busy", "starved", "blocked", "padding")
+
+
+@pytest.fixture(scope="module")
+def model():
+    with CompiledModel(DEVICE) as model:
+        yield model
+
+
+def activations_of(network, inputs):
+    """The input of each layer."""
+    results = run(network, torch.from_numpy(inputs))
+    return [inputs, *(outputs.numpy() for _, outputs in results[:-1])]
+
+
+def inputs_of(rng, network, batch, density):
+    inputs = rng.integers(-(1 << 12), 1 << 12, (batch, network.inputs))
+    return inputs * (rng.random(inputs.shape) < density)
+
+
+CASES = [
+    # shape, density of the weights, bits of a code, density of the input
+    ((24, 16, 10), 0.25, 4, 0.5),
+    ((200, 90, 60, 10), 0.1, 4, 0.3),
+    ((200, 90, 60, 10), 0.1, 4, 1.0),
+    ((64, 120, 8), 0.9, 6, 1.0),  # the queues fill up and block the scan
+    ((150, 300), 0.01, 6, 0.8),  # most entries are escapes, some of them in pairs
+    ((300, 40), 0.02, 2, 0.05),  # most segments are empty
+    ((30, 20), 0.5, 4, 0.0),
+    ((30, 20), 0.0, 4, 1.0),
+    ((1, 1), 1.0, 2, 1.0),
+    ((7, 1, 9), 0.6, 3, 0.7),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_equal_to_the_rtl(model, case):
+    shape, density, code_width, input_density = CASES[case]
+    rng = np.random.default_rng(case)
+    network = random_network(rng, shape=shape, density=density, code_width=code_width)
+    laid = plan(network, DEVICE)
+    inputs = inputs_of(rng, network, 6, input_density)
+    predicted = predict(laid, activations_of(network, inputs))
+    model.load(laid)
+    for vector in range(len(inputs)):
+        model.run(inputs[vector : vector + 1])
+        report = model.report()
+        assert predicted.cycles[vector].tolist() == report.cycles
+        for field in FIELDS:
+            counted = getattr(predicted, field)[vector].sum(axis=0)
+            assert counted.tolist() == report.counters[field].tolist(), field
+
+
+def test_what_the_cases_reach():
+    """The cases above are of use only if they reach all that the model knows."""
+    reached = dict.fromkeys(FIELDS, 0)
+    for case, (shape, density, code_width, input_density) in enumerate(CASES):
+        rng = np.random.default_rng(case)
+        network = random_network(rng, shape=shape, density=density, code_width=code_width)
+        inputs = inputs_of(rng, network, 6, input_density)
+        predicted = predict(plan(network, DEVICE), activations_of(network, inputs))
+        for field in FIELDS:
+            reached[field] += int(getattr(predicted, field).sum())
+    assert min(reached.values()) > 20, reached
+
+
+def test_useful_products_one_by_one():
+    rng = np.random.default_rng(0)
+    network = random_network(rng, shape=(12, 9, 5), density=0.4)
+    activations = activations_of(network, inputs_of(rng, network, 3, 0.5))
+    counted = useful(plan(network, DEVICE), activations)
+    for vector in range(3):
+        for index, layer in enumerate(network.layers):
+            weights = layer.dense()
+            products = sum(
+                bool(weights[row, column]) and bool(activations[index][vector, column])
+                for row in range(layer.outputs)
+                for column in range(layer.inputs)
+            )
+            assert counted[vector, index] == products
+
+
+def test_never_fewer_cycles_than_the_busiest_element_needs():
+    rng = np.random.default_rng(0)
+    network = random_network(rng, shape=(300, 100, 10), density=0.1)
+    laid = plan(network, dataclasses.replace(DEVICE, queue_depth=256))
+    predicted = predict(laid, activations_of(network, inputs_of(rng, network, 3, 0.5)))
+    work = predicted.busy + predicted.padding
+    assert (predicted.cycles > work.max(axis=2)).all()
+    assert (predicted.cycles[:, 0] < 1.1 * work.max(axis=2)[:, 0]).all()

@@ -98,22 +98,26 @@ def to_layer(
     Raises
     ------
     FitError
-        If the accumulator is too narrow for any radix.
+        If the accumulator is so narrow that the shared values would become one another.
     """
-    width_code = len(codebook).bit_length() - 1
+    code_width = len(codebook).bit_length() - 1
+    exact = codebook.astype(np.float64)
     for weight_radix in range(31, -1, -1):
         radix = input_radix + weight_radix
-        values = np.rint(codebook.astype(np.float64) * 2.0**weight_radix)
+        values = np.rint(exact * 2.0**weight_radix)
         start = np.rint(bias.astype(np.float64) * 2.0**radix)
         if np.abs(values).max() > INT16.max or np.abs(start).max() > INT32.max:
             continue
         if radix - output_radix > MAX_SHIFT:
             continue
+        # Rounding may take up to half of what would lie between values spaced evenly.
+        if np.abs(values * 2.0**-weight_radix - exact).max() * 2**code_width > np.abs(exact).max():
+            break
         layer = Layer.from_matrix(
             name,
             codes,
             codebook=values.astype(np.int16),
-            code_width=width_code,
+            code_width=code_width,
             weight_radix=weight_radix,
             bias=start.astype(np.int32),
             output_radix=min(output_radix, radix),

@@ -1,6 +1,7 @@
 """From a recipe to an image: train, prune, share, fine-tune, fixed point, each stage measured."""
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -198,7 +199,7 @@ class _Run:
             model = Model.of(weights)
             measure = self._measure(model, sizes.dense_bytes(model.weights, model.biases))
             self.key = _digest(self.key, _fingerprint([*model.weights, *model.biases]))
-        reference, reference_measure = Model.from_tensors(model.tensors()), measure
+        reference, reference_measure = copy.deepcopy(model), measure
 
         model, measure = self._prune(model, measure)
         model, measure = self._share(model, measure)

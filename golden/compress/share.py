@@ -91,7 +91,8 @@ def k_means(
             break
         counts = np.diff(borders)
         means = np.diff(sums[borders]) / np.maximum(counts, 1)
-        centroids = np.where(counts > 0, means, centroids)
+        # Rounding may put a mean just above the empty cluster that follows.
+        centroids = np.maximum.accumulate(np.where(counts > 0, means, centroids))
 
     labels = np.empty(len(values), np.int64)
     labels[order] = np.repeat(np.arange(len(start)), np.diff(_borders(ascending, centroids)))

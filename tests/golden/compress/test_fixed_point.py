@@ -83,7 +83,7 @@ def one_layer(model, index=0, **options):
     )
 
 
-@pytest.mark.parametrize("accumulator_width", range(22, 49, 2))
+@pytest.mark.parametrize("accumulator_width", range(24, 49, 2))
 def test_weights_are_as_fine_as_the_accumulator_allows(accumulator_width):
     model = shared_model(1)
     layer = one_layer(model, accumulator_width=accumulator_width)

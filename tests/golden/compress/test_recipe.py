@@ -88,14 +88,18 @@ def test_the_promised_recipes_are_bundled():
         (
             "layers",
             "[64]",
-            "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
-            "not [64]",
+            (
+                "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
+                "not [64]"
+            ),
         ),
         (
             "layers",
             "[64, 0, 10]",
-            "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
-            "not [64, 0, 10]",
+            (
+                "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
+                "not [64, 0, 10]"
+            ),
         ),
         ("batch", "0", "train.batch must be an integer from 1 to 65536, not 0"),
         ("batch", '"16"', "train.batch must be an integer from 1 to 65536, not '16'"),
@@ -113,8 +117,10 @@ def test_the_promised_recipes_are_bundled():
         (
             "densities",
             "[0.1, 1.5]",
-            "prune.densities must be a list of at least 1, each a number above 0 and at most 1, "
-            "not [0.1, 1.5]",
+            (
+                "prune.densities must be a list of at least 1, each a number above 0 and at most "
+                "1, not [0.1, 1.5]"
+            ),
         ),
         (
             "densities",

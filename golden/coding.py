@@ -13,16 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from golden import huffman
-from golden.errors import ImageError
+from golden.errors import ImageError, brief
 from golden.layers import MAX_NONZEROS, Layer
 
-__all__ = ["MAX_GAP_WIDTH", "PARTS", "WORKING", "Spec", "Streams", "decode"]
+__all__ = ["MAX_GAP_WIDTH", "PARTS", "Spec", "Streams", "decode"]
 
 MAX_GAP_WIDTH = 8
 # The tensors of a layer.
 PARTS = ("codebook", "bias", "codes", "gaps")
-# Bytes that decoding takes for each gap of the layer at hand, at its peak and beside the result.
-WORKING = 48
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def decode(
     codes: np.ndarray,
     gaps: np.ndarray,
 ) -> Layer:
-    about = f"layer {spec.layer!r:.150}: "
+    about = f"layer {brief(spec.layer)}: "
     values = _unpack_stream(f"{about}codes", codes, 2**spec.code_width, spec.nonzeros)
     values = values.astype(np.uint8)
     positions = _positions(about, spec, gaps)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from golden.errors import ImageError
+from golden.errors import ImageError, brief
 
 __all__ = ["MAX_HEADER", "parse_json", "read", "write"]
 
@@ -104,7 +104,7 @@ def read(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     end = 0
     for start, stop, name in sorted(places):
         if start != end:
-            raise ImageError(f"tensor {name!r:.100} must start at byte {end}, not {start}")
+            raise ImageError(f"tensor {brief(name)} must start at byte {end}, not {start}")
         end = stop
     if end != len(data) - 8 - size:
         raise ImageError(f"tensors must have {len(data) - 8 - size} bytes together, not {end}")
@@ -148,13 +148,13 @@ def _refuse(text: str) -> NoReturn:
 
 def _tensor(name: str, entry: Any, data: memoryview) -> tuple[np.ndarray, tuple[int, int]]:
     """One tensor and the place of its first byte and that behind its last."""
-    about = f"tensor {name!r:.100}"
+    about = f"tensor {brief(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ImageError(f"{about} must have a dtype, a shape and data_offsets, and no more")
     dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
         raise ImageError(
-            f"{about}: dtype must be one of {tuple(_DTYPES)}, not {entry['dtype']!r:.40}"
+            f"{about}: dtype must be one of {tuple(_DTYPES)}, not {brief(entry['dtype'])}"
         )
     shape, offsets = entry["shape"], entry["data_offsets"]
     for field, numbers, most in ("shape", shape, 2), ("data_offsets", offsets, 2):
@@ -163,7 +163,7 @@ def _tensor(name: str, entry: Any, data: memoryview) -> tuple[np.ndarray, tuple[
             or not 1 <= len(numbers) <= most
             or not all(type(x) is int and 0 <= x <= 2**40 for x in numbers)
         ):
-            raise ImageError(f"{about}: {field} must be 1 to {most} sizes, not {numbers!r:.80}")
+            raise ImageError(f"{about}: {field} must be 1 to {most} sizes, not {brief(numbers)}")
     if len(offsets) != 2 or not offsets[0] <= offsets[1] <= len(data):
         raise ImageError(
             f"{about}: data_offsets must be a range within {len(data)} bytes, not {offsets!r}"

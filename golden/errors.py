@@ -8,6 +8,7 @@ __all__ = [
     "PrunusError",
     "RecipeError",
     "ToolError",
+    "brief",
 ]
 
 
@@ -45,3 +46,17 @@ class FitError(PrunusError):
     """A network does not fit a device; the message names what is too small."""
 
     exit_code = 4
+
+
+def brief(value: object) -> str:
+    """How a message quotes a value that may be of any type and size.
+
+    Examples
+    --------
+    >>> brief("1.0"), brief(["1.0"] * 1000)
+    ("'1.0'", 'a list')
+    """
+    if isinstance(value, str | int | float | None):
+        text = repr(value)
+        return text if len(text) <= 100 else f"{text[:97]}..."
+    return f"a {type(value).__name__}"

@@ -107,30 +107,37 @@ def encode(symbols: np.ndarray, lengths: np.ndarray) -> bytes:
     """
     order = _order(lengths)
     symbols = np.asarray(symbols)
+    if symbols.ndim != 1 or symbols.dtype.kind not in "iu":
+        raise TypeError("symbols must be a vector of integers")
     if len(symbols) == 0:
         return b""
     if int(symbols.min()) < 0 or int(symbols.max()) >= len(lengths):
         raise ValueError(f"symbols must lie within 0 to {len(lengths) - 1}")
-    sizes = lengths[symbols]
-    if not sizes.all():
-        lost = int(symbols[sizes == 0][0])
-        raise ValueError(f"symbols must have a code word, which {lost} has not")
+    counts = np.bincount(symbols, minlength=len(lengths))
+    lost = np.flatnonzero(counts * (lengths == 0))
+    if len(lost):
+        raise ValueError(f"symbols must have a code word, which {lost[0]} has not")
     # Words fill the space of 12 bits in their order: where one starts is its value, first bit on
     # top.
     spans = _spans(lengths[order])
     words = np.zeros(len(lengths), np.uint32)
     words[order] = np.cumsum(spans) - spans
 
-    ends = np.cumsum(sizes, dtype=np.int64)
-    starts = ends - sizes
-    # After up to 7 bits of others in its first byte, a word of 12 bits touches at most three.
-    # Words share bytes but no bits, so adding them up joins them.
-    placed = words[symbols] << (24 - LIMIT - (starts & 7)).astype(np.uint32)
-    total = np.zeros((int(ends[-1]) + 7) // 8 + 2)
-    for byte in range(3):
-        part = placed >> np.uint32(16 - 8 * byte) & np.uint32(255)
-        total += np.bincount((starts >> 3) + byte, part, len(total))
-    return total[:-2].astype(np.uint8).tobytes()
+    stream = np.zeros((int(counts @ lengths) + 7) // 8 + 2, np.uint8)
+    position = 0
+    for first in range(0, len(symbols), _CHUNK):
+        part = symbols[first : first + _CHUNK]
+        ends = position % 8 + np.cumsum(lengths[part], dtype=np.int64)
+        starts = ends - lengths[part]
+        # After up to 7 bits of others in its first byte, a word of 12 bits touches at most three.
+        # Words share bytes but no bits, so adding them up joins them.
+        placed = words[part] << (24 - LIMIT - starts % 8).astype(np.uint32)
+        touched = stream[position // 8 :]
+        for byte in range(3):
+            joined = np.bincount(starts // 8 + byte, placed >> 8 * (2 - byte) & 255)
+            touched[: len(joined)] += joined.astype(np.uint8)
+        position += int(ends[-1]) - position % 8
+    return stream[:-2].tobytes()
 
 
 def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:

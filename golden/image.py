@@ -16,7 +16,7 @@ import numpy as np
 
 from golden import coding, container
 from golden.coding import Spec, Streams
-from golden.errors import ImageError
+from golden.errors import ImageError, brief
 from golden.layers import MAX_LAYERS, MAX_NONZEROS, MAX_SIDE, Layer, Network
 
 __all__ = [
@@ -39,6 +39,8 @@ MAX_MEMORY = 2**30
 
 _FORMAT = "prunus"
 _VERSION = "1"
+# Memory that decoding takes whatever the size of the network: most is for the header.
+_FIXED = 2**26
 
 
 class Ledger(NamedTuple):
@@ -133,7 +135,7 @@ def from_bytes(data: bytes) -> Network:
     """
     network, stated = _read(data)
     if stated != digest(network):
-        raise ImageError(f"digest must be {digest(network)}, not {stated!r:.100}")
+        raise ImageError(f"digest must be {digest(network)}, not {brief(stated)}")
     return network
 
 
@@ -235,7 +237,7 @@ def _read(data: bytes) -> tuple[Network, str]:
     metadata, tensors = container.read(data)
     for field, value in ("format", _FORMAT), ("version", _VERSION):
         if metadata.get(field) != value:
-            raise ImageError(f"{field} must be {value!r}, not {metadata.get(field)!r:.100}")
+            raise ImageError(f"{field} must be {value!r}, not {brief(metadata.get(field))}")
     _check_names("metadata", metadata.keys(), {*_SCALARS, *Spec._fields})
     inputs = _number(metadata, "inputs", 1, MAX_SIDE)
     specs = _specs(metadata)
@@ -276,8 +278,8 @@ def _specs(metadata: dict[str, str]) -> list[Spec]:
             value = getattr(spec, field)
             if type(value) is not int or not low <= value <= high:
                 raise ImageError(
-                    f"layer {spec.layer!r:.150}: {field} must be an integer from {low} to {high}, "
-                    f"not {value!r:.100}"
+                    f"layer {brief(spec.layer)}: {field} must be an integer from {low} to {high}, "
+                    f"not {brief(value)}"
                 )
     return specs
 
@@ -286,7 +288,7 @@ def _number(metadata: dict[str, str], field: str, low: int, high: int) -> int:
     value = container.parse_json(metadata[field], field)
     if type(value) is not int or not low <= value <= high:
         raise ImageError(
-            f"{field} must be an integer from {low} to {high}, not {metadata[field]!r:.100}"
+            f"{field} must be an integer from {low} to {high}, not {brief(metadata[field])}"
         )
     return value
 
@@ -308,7 +310,7 @@ def _check_tensors(specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
             tensor = tensors[f"{index}.{part}"]
             if tensor.dtype != dtype or tensor.ndim != 1 or not low <= len(tensor) <= high:
                 raise ImageError(
-                    f"layer {spec.layer!r:.150}: {part} must be a vector of "
+                    f"layer {brief(spec.layer)}: {part} must be a vector of "
                     f"{np.dtype(dtype).name} with {low} to {high} elements, "
                     f"not {tensor.dtype.name} of shape {tensor.shape!r}"
                 )
@@ -320,7 +322,7 @@ def _check_tensors(specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
 def _check_names(about: str, found: Iterable[str], wanted: set[str]) -> None:
     for name in sorted(wanted.symmetric_difference(found)):
         state = "lack" if name in wanted else "must not have"
-        raise ImageError(f"{about} {state} {name!r:.100}")
+        raise ImageError(f"{about} {state} {brief(name)}")
 
 
 def _check_size(file: int, inputs: int, specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
@@ -329,18 +331,19 @@ def _check_size(file: int, inputs: int, specs: list[Spec], tensors: dict[str, np
         raise ImageError(f"file must have at most {MAX_FILE} bytes, not {file}")
     if sum(spec.nonzeros for spec in specs) > MAX_NONZEROS:
         raise ImageError(f"nonzeros must be at most {MAX_NONZEROS} together")
-    memory = file + sum(x.nbytes for name, x in tensors.items() if name.startswith("known"))
+    result = file + sum(x.nbytes for name, x in tensors.items() if name.startswith("known"))
     working = 0
     for spec in specs:
+        # Codes, rows, column starts, bias and codebook stay. At its peak, decoding takes more for
+        # each non-zero, escape, input and output of the layer at hand.
+        result += 5 * spec.nonzeros + 8 * inputs + 4 * spec.outputs + 2 * 2**spec.code_width
         gaps = spec.nonzeros + spec.escapes
-        # Codes, rows, column starts and bias; for the last, a byte for each bit on the way.
-        memory += 5 * spec.nonzeros + 8 * inputs + 4 * spec.outputs
-        working = max(working, coding.WORKING * gaps + 16 * inputs + 64 * spec.outputs)
+        working = max(working, 48 * gaps + 32 * inputs + 104 * spec.outputs)
         inputs = spec.outputs
-    if memory + working > MAX_MEMORY:
+    if result + working + _FIXED > MAX_MEMORY:
         raise ImageError(
-            f"nonzeros, escapes, outputs and known answers must fit into {MAX_MEMORY} bytes of "
-            f"memory, not take {memory + working}"
+            f"nonzeros, escapes, outputs and known answers must take at most {MAX_MEMORY} bytes "
+            f"of memory, not {result + working + _FIXED}"
         )
 
 

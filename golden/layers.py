@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from golden.errors import ImageError
+from golden.errors import ImageError, brief
 
 __all__ = [
     "ACTIVATIONS",
@@ -76,14 +76,14 @@ class Layer:
     activation: str
 
     def __post_init__(self) -> None:
-        check = _Check(f"layer {self.name!r}: ")
+        check = _Check(f"layer {brief(self.name)}: ")
         check.name(self)
         check.whole(self, "code_width", 2, 8)
         check.whole(self, "weight_radix", 0, 31)
         check.whole(self, "output_radix", -16, 31)
         check.require(
-            self.activation in ACTIVATIONS,
-            f"activation must be one of {ACTIVATIONS}, not {self.activation!r}",
+            isinstance(self.activation, str) and self.activation in ACTIVATIONS,
+            f"activation must be one of {ACTIVATIONS}, not {brief(self.activation)}",
         )
         check.vector(self, "bias", np.int32, 1, MAX_SIDE)
         check.vector(self, "column_starts", np.int64, 2, MAX_SIDE + 1)
@@ -248,6 +248,10 @@ class Network:
         check.require(
             1 <= count <= MAX_LAYERS, f"layers must be 1 to {MAX_LAYERS} in number, not {count}"
         )
+        for layer in self.layers:
+            check.require(
+                isinstance(layer, Layer), f"layers must consist of Layer, not {brief(layer)}"
+            )
         check.whole(self, "activation_width", 8, 16)
         check.require(
             self.activation_width in (8, 16),
@@ -345,7 +349,7 @@ class _Check:
         name = owner.name
         self.require(
             isinstance(name, str) and 1 <= len(name) <= MAX_NAME and name.isprintable(),
-            f"name must be 1 to {MAX_NAME} printable characters, not {name!r:.200}",
+            f"name must be 1 to {MAX_NAME} printable characters, not {brief(name)}",
         )
 
     def whole(self, owner: Any, field: str, low: int, high: int) -> None:
@@ -357,7 +361,7 @@ class _Check:
             whole = low - 1
         self.require(
             low <= whole <= high,
-            f"{field} must be an integer from {low} to {high}, not {value!r:.200}",
+            f"{field} must be an integer from {low} to {high}, not {brief(value)}",
         )
         object.__setattr__(owner, field, whole)
 

@@ -52,7 +52,7 @@ def random_network(
         # signs. What this exceeds the activations' own scale by is shifted out, no more.
         gain = float(np.abs(codebook).mean()) * math.sqrt(max(1.0, inputs * density))
         shift = max(0, round(math.log2(gain)))
-        spread = 2 ** (activation_width - 3 + shift)
+        spread = min(2 ** (activation_width - 3 + shift), 2**31 - 1)
         layers.append(
             Layer.from_matrix(
                 f"fc{index + 1}",

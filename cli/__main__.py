@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``prunus``."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,304 @@
+"""``prunus compare``: machines held against each other, bit by bit."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.explain import device_document, plan_or_say_why
+from cli.inputs import Options, input_options, read_inputs
+from cli.output import Output
+from cli.runs import Golden, activations, run_golden
+from cli.simulate import build
+from cli.verb import DEVICE, IMAGE, verb
+from golden.errors import MismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from golden.image import Network
+    from mapping import Plan
+
+__all__ = ["MACHINES", "Difference", "Trace", "command", "difference", "flipped"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a machine has computed.
+
+    Attributes
+    ----------
+    layers : list of ndarray of int16, ``(batch, outputs)``
+        Outputs of each layer, in the order of its rows.
+    cycles : list of ndarray of int, ``(batch, outputs)``, or None
+        Cycle in which each came into being, counted from the start of the run; None if the machine
+        has no clock.
+    """
+
+    layers: "list[np.ndarray]"
+    cycles: "list[np.ndarray] | None" = None
+
+
+def _golden(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
+    return Trace([layer.outputs for layer in run_golden(plan.network, vectors, output)])
+
+
+def _rtl(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
+    with build(output, plan) as model:
+        model.load(plan)
+        with output.progress("simulation", len(vectors)) as advance:
+            run = model.run(vectors, taps=True, progress=advance)
+    assert run.taps is not None
+    return Trace(run.taps, run.tapped)
+
+
+MACHINES: "dict[str, Callable[[Plan, np.ndarray, Output], Trace]]" = {
+    "golden": _golden,
+    "rtl": _rtl,
+}
+
+
+def _machines(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = value.split(",")
+    unknown = [name for name in names if name not in MACHINES]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(MACHINES)}.")
+    if len(names) < 2:
+        raise click.BadParameter("at least two machines are needed, with a comma between.")
+    return names
+
+
+@verb(
+    examples=[
+        "prunus compare digits.prunus --dataset digits",
+        "prunus compare digits.prunus --on golden,rtl --device pe4 --random 100",
+        "prunus compare digits.prunus --flip fc2    # must fail, and name fc2",
+    ],
+    codes={
+        1: "the machines differ; the message says where first",
+        3: "a tool or package is missing; see prunus doctor",
+        4: "the network does not fit the device",
+    },
+)
+@IMAGE
+@click.option(
+    "--on",
+    "machines",
+    default="golden,rtl",
+    show_default=True,
+    metavar="A,B",
+    callback=_machines,
+    help=f"Machines, the first of which is right. There are {', '.join(MACHINES)}.",
+)
+@DEVICE
+@input_options
+@click.option(
+    "--flip",
+    metavar="LAYER",
+    help="Negative control: load one wrong weight of this layer into all machines but the first.",
+)
+def command(
+    output: Output,
+    image: Path,
+    machines: list[str],
+    device: str,
+    inputs: Options,
+    flip: str | None,
+) -> None:
+    """Hold machines against each other, bit by bit.
+
+    Runs every vector on each machine and compares all activations of all layers. Where two
+    machines differ, it names the first layer, vector, row, processing element and cycle, and both
+    values.
+
+    A comparison that cannot fail proves nothing: --flip makes it fail on purpose.
+    """
+    from cli.device import find_device
+    from golden.image import digest, load
+
+    configuration = find_device(device)
+    network = load(image)
+    plan = plan_or_say_why(network, configuration)
+    given = read_inputs(network, inputs)
+    other = plan
+    if flip is not None:
+        results = run_golden(network, given.vectors, output)
+        other = plan_or_say_why(flipped(network, flip, given.vectors, results), configuration)
+    first, *rest = machines
+    right = MACHINES[first](plan, given.vectors, output)
+    document: dict[str, Any] = {
+        "image": image,
+        "digest": digest(network),
+        "device": device_document(device, configuration),
+        "machines": machines,
+        "inputs": {"source": given.source, "vectors": len(given)},
+        "flipped": flip,
+        "comparisons": [],
+    }
+    found = None
+    for name in rest:
+        trace = MACHINES[name](other, given.vectors, output)
+        found = found or difference(plan, (first, right), (name, trace))
+        layers = zip(plan.layers, right.layers, trace.layers, strict=True)
+        document["comparisons"].append(
+            {
+                "machine": name,
+                "layers": [
+                    {
+                        "name": layer.name,
+                        "compared": want.size,
+                        "different": int((want != got).sum()),
+                    }
+                    for layer, want, got in layers
+                ],
+            }
+        )
+    document["equal"] = found is None
+    document["first_difference"] = found and asdict(found)
+    if not output.emit(document):
+        output.say(f"{len(given)} vectors: {given.source}")
+        for comparison in document["comparisons"]:
+            output.table(
+                f"{first} and {comparison['machine']}",
+                ["layer", "activations", "different"],
+                [list(layer.values()) for layer in comparison["layers"]],
+            )
+        output.say("equal, bit by bit" if found is None else "different")
+    if found is not None:
+        output.log(f"prunus: {found}")
+        raise click.exceptions.Exit(MismatchError.exit_code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The first activation that two machines do not agree on.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer.
+    vector : int
+        Number of the vector.
+    row : int
+        Row of the layer.
+    element, element_row : int
+        Processing element that has the row, and as which of its own.
+    cycle : int or None
+        When the activation came into being, counted from the start of the run; None if neither
+        machine has a clock.
+    values : dict of str to int
+        The activation, by machine.
+    """
+
+    layer: str
+    vector: int
+    row: int
+    element: int
+    element_row: int
+    cycle: int | None
+    values: dict[str, int]
+
+    def __str__(self) -> str:
+        when = "" if self.cycle is None else f", cycle {self.cycle:,}"
+        values = ", ".join(f"{name} has {value}" for name, value in self.values.items())
+        return (
+            f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row} "
+            f"(row {self.element_row} of processing element {self.element}){when}: {values}"
+        )
+
+
+def difference(
+    plan: "Plan", first: tuple[str, Trace], second: tuple[str, Trace]
+) -> Difference | None:
+    """Where two traces differ first: in the first layer, there in the first vector.
+
+    Parameters
+    ----------
+    plan : Plan
+        Says which element has which row.
+    first, second : tuple of str and Trace
+        Name of each machine, and what it has computed.
+    """
+    import numpy as np
+
+    (right_name, right), (name, found) = first, second
+    cycles = found.cycles or right.cycles
+    for index, layer in enumerate(plan.layers):
+        differ = right.layers[index] != found.layers[index]
+        if not differ.any():
+            continue
+        vector = int(differ.any(axis=1).argmax())
+        rows = np.flatnonzero(differ[vector])
+        if cycles is not None:
+            rows = rows[np.argsort(cycles[index][vector, rows], kind="stable")]
+        row = int(rows[0])
+        local, element = divmod(int(layer.outputs[row]), plan.configuration.elements)
+        return Difference(
+            layer=layer.name,
+            vector=vector,
+            row=row,
+            element=element,
+            element_row=local,
+            cycle=None if cycles is None else int(cycles[index][vector, row]),
+            values={
+                right_name: int(right.layers[index][vector, row]),
+                name: int(found.layers[index][vector, row]),
+            },
+        )
+    return None
+
+
+def flipped(
+    network: "Network", name: str, vectors: "np.ndarray", layers: list[Golden]
+) -> "Network":
+    """``network`` with one weight of layer ``name`` changed so that the layer's outputs change.
+
+    Parameters
+    ----------
+    network : Network
+    name : str
+        Which layer.
+    vectors : ndarray of int, ``(batch, network.inputs)``
+        What will be run.
+    layers : list of Golden
+        What the golden model makes of it.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no such layer, or no weight that matters.
+    """
+    import numpy as np
+    import torch
+
+    from golden.fixed import limits, requantise
+
+    names = [layer.name for layer in network.layers]
+    if name not in names:
+        raise click.UsageError(f"--flip must be one of {', '.join(names)}, not {name!r}")
+    index = names.index(name)
+    layer, shift = network.layers[index], network.shifts[index]
+    bounds = limits(network.activation_width, layer.activation)
+    taken = activations(vectors, layers)[index]
+    codebook = layer.codebook.astype(np.int64)
+    # The code whose value is farthest from that of each weight. Code 0 is for no weight at all.
+    others = np.abs(codebook[:, None] - codebook[None, 1:]).argmax(axis=1)[layer.codes] + 1
+    change = codebook[others] - codebook[layer.codes]
+    for vector, activation in enumerate(taken.astype(np.int64)):
+        sums = layers[index].accumulators[vector, layer.rows] + change * activation[layer.columns]
+        outputs = requantise(torch.from_numpy(sums), shift, *bounds).numpy()
+        effect = np.abs(outputs - layers[index].outputs[vector, layer.rows])
+        if effect.any():
+            place = int(effect.argmax())
+            codes = layer.codes.copy()
+            codes[place] = others[place]
+            wrong = replace(layer, codes=codes)
+            return replace(
+                network,
+                layers=(*network.layers[:index], wrong, *network.layers[index + 1 :]),
+                known_inputs=None,
+                known_outputs=None,
+            )
+    raise click.UsageError(f"no weight of layer {name!r} matters to these vectors")

@@ -1,0 +1,204 @@
+"""``prunus explain``: how a compressed network lies on a device, and what that costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.inputs import Options, input_options, read_inputs
+from cli.output import Output, percent
+from cli.runs import activations, predict_run, run_golden
+from cli.verb import DEVICE, IMAGE, verb
+from golden.errors import FitError
+
+if TYPE_CHECKING:
+    from golden.image import Network
+    from hdl.configuration import Configuration
+    from mapping import Plan
+
+__all__ = ["command", "plan_or_say_why"]
+
+
+@verb(
+    examples=[
+        "prunus explain digits.prunus --device pe16",
+        "prunus explain digits.prunus --device small.toml --dataset digits --limit 100",
+    ],
+    codes={3: "torch is missing", 4: "the network does not fit the device"},
+)
+@IMAGE
+@DEVICE
+@input_options
+def command(output: Output, image: Path, device: str, inputs: Options) -> None:
+    """Say how a compressed network lies on a device.
+
+    Shows for each layer how its rows and weights are dealt out to the processing elements, how
+    full each memory becomes, and how many cycles the layer takes, which depends on the vectors.
+    The prediction is exact: it is what the hardware counts.
+
+    A column "ideal" has the cycles that the products of non-zeros would take if all elements were
+    always busy.
+    """
+    import numpy as np
+
+    from cli.device import find_device
+    from golden.image import digest, load
+
+    configuration = find_device(device)
+    network = load(image)
+    plan = plan_or_say_why(network, configuration)
+    given = read_inputs(network, inputs)
+    taken = activations(given.vectors, run_golden(network, given.vectors, output))
+    found = predict_run(plan, taken, output)
+
+    layers = []
+    for index, layer in enumerate(plan.layers):
+        totals = layer.entries.totals
+        rows = np.bincount(layer.outputs % configuration.elements, minlength=len(totals))
+        layers.append(
+            {
+                "name": layer.name,
+                "rows_per_element": {"least": int(rows.min()), "most": int(rows.max())},
+                "entries": int(totals.sum()),
+                "padding_entries": layer.padding,
+                "code_width": layer.layer.code_width,
+                "delta_width": layer.delta_width,
+                "most_in_a_column": int(layer.entries.counts.max()),
+                "entries_per_element": totals,
+                "balance": _balance(totals),
+                "input_density": float((taken[index] != 0).mean()),
+                "macs": float(found.useful[:, index].mean()),
+                "ideal_cycles": float(found.useful[:, index].mean()) / configuration.elements,
+                "predicted_cycles": float(found.cycles[:, index].mean()),
+            }
+        )
+    ideal = sum(layer["ideal_cycles"] for layer in layers)
+    cycles = sum(layer["predicted_cycles"] for layer in layers)
+    totals = sum(layer.entries.totals for layer in plan.layers)
+    document: dict[str, Any] = {
+        "image": image,
+        "digest": digest(network),
+        "device": device_document(device, configuration),
+        "fits": True,
+        "inputs": {"source": given.source, "vectors": len(given)},
+        "layers": layers,
+        "memories": _memories(plan),
+        "load": {
+            "beats": len(plan.load),
+            "entries_per_element": totals,
+            "balance": _balance(totals),
+        },
+        "total": {"predicted_cycles": cycles, "ideal_cycles": ideal},
+    }
+    if output.emit(document):
+        return
+    output.say(
+        f"network {network.name} on {device}: {configuration.elements} processing elements, "
+        f"{len(plan.load):,} beats to load"
+    )
+    output.table(
+        "Layers",
+        [
+            *("layer", "rows per element", "entries", "padding", "code bits", "delta bits"),
+            *("most in a column", "balance"),
+        ],
+        [
+            [
+                layer["name"],
+                f"{layer['rows_per_element']['least']} to {layer['rows_per_element']['most']}",
+                layer["entries"],
+                layer["padding_entries"],
+                layer["code_width"],
+                layer["delta_width"],
+                layer["most_in_a_column"],
+                percent(layer["balance"]),
+            ]
+            for layer in layers
+        ],
+    )
+    output.table(
+        "Memories",
+        ["memory", "parameter", "used", "of", "share"],
+        [
+            [row["memory"], row["parameter"], row["used"], row["available"], percent(row["share"])]
+            for row in document["memories"]
+        ],
+    )
+    output.table(
+        f"Cycles per vector ({len(given)} vectors: {given.source})",
+        ["layer", "input density", "products", "ideal", "predicted", "of ideal"],
+        [
+            [
+                layer["name"],
+                percent(layer["input_density"]),
+                layer["macs"],
+                layer["ideal_cycles"],
+                layer["predicted_cycles"],
+                percent(layer["ideal_cycles"] / layer["predicted_cycles"]),
+            ]
+            for layer in layers
+        ],
+        total=["total", "", sum(x["macs"] for x in layers), ideal, cycles, percent(ideal / cycles)],
+    )
+
+
+def plan_or_say_why(network: "Network", configuration: "Configuration") -> "Plan":
+    """The plan of ``network`` on a device.
+
+    Raises
+    ------
+    FitError
+        If it does not fit. The message has all that is short, and the presets that would do.
+    """
+    from hdl.configuration import PRESETS
+    from mapping import plan
+
+    try:
+        return plan(network, configuration)
+    except FitError as error:
+        others = []
+        for name, preset in PRESETS.items():
+            try:
+                plan(network, preset)
+            except FitError:
+                continue
+            others.append(name)
+        hint = f"it fits {', '.join(others)}" if others else "it fits no preset"
+        raise FitError(f"{error}\n{hint}") from None
+
+
+def device_document(name: str, configuration: "Configuration") -> dict[str, Any]:
+    """A device as JSON has it."""
+    from dataclasses import asdict
+
+    return {"name": name, **asdict(configuration)}
+
+
+def _balance(totals: Any) -> float:
+    """Mean over greatest, 0 to 1: what of the time the elements work if they never wait."""
+    return float(totals.mean() / totals.max()) if totals.max() else 1.0
+
+
+def _memories(plan: "Plan") -> list[dict[str, Any]]:
+    """What a network takes of each memory of its device."""
+    c = plan.configuration
+    layers = plan.layers
+    elements = c.elements
+    heaviest = int(sum(layer.entries.totals for layer in layers).max())
+    used = {
+        "weights of an element": ("weight_depth", heaviest),
+        "column counts": ("column_depth", sum(layer.columns for layer in layers)),
+        "rows of an element": ("row_depth", max(x.positions // elements for x in layers)),
+        "codebook values": ("codebook_depth", sum(len(x.layer.codebook) for x in layers)),
+        "biases": ("bias_depth", sum(layer.positions for layer in layers)),
+        "activations": ("activation_depth", max(max(x.columns, x.positions) for x in layers)),
+        "layers": ("layer_depth", len(layers)),
+    }
+    return [
+        {
+            "memory": memory,
+            "parameter": parameter,
+            "used": count,
+            "available": getattr(c, parameter),
+            "share": count / getattr(c, parameter),
+        }
+        for memory, (parameter, count) in used.items()
+    ]

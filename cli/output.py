@@ -1,0 +1,213 @@
+"""Where the results of a verb go, and what it has to say on the way."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from golden.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Output", "check_target", "percent", "write_whole"]
+
+Cell = str | int | float | None
+# A number and its unit.
+_NUMBER = re.compile(r"-?[\d,.]+ ?\S{0,3}")
+
+
+class Output:
+    """Results on stdout, as tables or one JSON document; messages and progress on stderr.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether stdout has one JSON document and nothing else.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @cached_property
+    def _stdout(self) -> "Console":
+        return _console(sys.stdout)
+
+    @cached_property
+    def _stderr(self) -> "Console":
+        return _console(sys.stderr)
+
+    def emit(self, document: dict[str, Any]) -> bool:
+        """Write the document if there is to be one. Whether it was."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, allow_nan=False, default=_plain))
+        return self.as_json
+
+    def say(self, *lines: str) -> None:
+        """Lines of the result, for people."""
+        for line in lines:
+            self._stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Cell]],
+        total: Sequence[Cell] | None = None,
+    ) -> None:
+        """A table of the result, for people. What is a number in it is aligned to the right."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        body = [[*row] for row in rows]
+        table = Table(
+            title=Text(title, style="bold"),
+            title_justify="left",
+            box=box.SIMPLE,
+            show_edge=False,
+            pad_edge=False,
+            show_footer=total is not None,
+        )
+        for index, column in enumerate(columns):
+            cells = [_text(row[index]) for row in body if row[index] is not None]
+            number = all(map(_NUMBER.fullmatch, cells))
+            table.add_column(
+                column,
+                footer=_text(total[index]) if total else "",
+                justify="right" if number else "left",
+                overflow="fold",
+            )
+        for row in body:
+            table.add_row(*(Text(_text(cell)) for cell in row))
+        with self._stdout.capture() as capture:
+            self._stdout.print(table)
+        print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n")
+
+    def log(self, line: str) -> None:
+        """A line about what is going on."""
+        self._stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, or else nothing. Yields what is to be told how much is done."""
+        if not self._stderr.is_terminal:
+            yield lambda done: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress("{task.description}", *columns, console=self._stderr, transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
+    @contextlib.contextmanager
+    def waiting(self, label: str) -> Iterator[None]:
+        """Tells that something takes its time, if it does."""
+        if self._stderr.is_terminal:
+            with self._stderr.status(label):
+                yield
+            return
+        timer = threading.Timer(1.0, self.log, [label])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 for people.
+
+    Examples
+    --------
+    >>> percent(0.97495)
+    '97.5 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def check_target(path: Path, kind: str = "file") -> Path:
+    """``path``, which can become a file as far as can be told before it is written.
+
+    Raises
+    ------
+    DataError
+        If its folder does not exist, or it is something else already.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; the {kind} needs a name in it")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: must be a file")
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent}: there is no such folder for the {kind}")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path.parent}: permission denied to write the {kind}")
+    return path
+
+
+def write_whole(path: Path, content: bytes | str) -> Path:
+    """Write a file at once: if anything goes wrong, what was there before stays.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is to be.
+    content : bytes or str
+        All of it; text becomes UTF-8.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # The temporary name says nothing to anybody.
+        error.filename, error.filename2 = str(path), None
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _console(file: Any) -> "Console":
+    from rich.console import Console
+
+    # What is piped into a file or another program is not cut to the width of a terminal.
+    return Console(file=file, width=None if file.isatty() else 1000)
+
+
+def _text(cell: Cell) -> str:
+    match cell:
+        case None:
+            return ""
+        case int():
+            return f"{cell:,}"
+        case float():
+            return f"{cell:,.1f}"
+    return cell
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and numbers of numpy, and paths, as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} is not for JSON")

@@ -1,0 +1,80 @@
+"""Running a network on the golden model and on the predictor, a handful of vectors at a time."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cli.output import Output
+    from golden.image import Network
+    from mapping import Plan
+
+__all__ = ["Golden", "Predicted", "activations", "predict_run", "run_golden"]
+
+# Vectors at a time. The predictor takes memory for each of them times elements times columns.
+_GOLDEN = 1000
+_PREDICTED = 100
+
+
+class Golden(NamedTuple):
+    """What the golden model makes of a layer."""
+
+    accumulators: "np.ndarray"
+    """int64 ``(batch, outputs)``."""
+    outputs: "np.ndarray"
+    """int16 ``(batch, outputs)``."""
+
+
+class Predicted(NamedTuple):
+    """What the predictor says of a run; each is int64 ``(batch, layers)``."""
+
+    cycles: "np.ndarray"
+    padding: "np.ndarray"
+    """Cycles in which an element takes padding only, summed over the elements."""
+    useful: "np.ndarray"
+    """Products of two non-zeros."""
+    busy: "np.ndarray"
+    """Cycles in which an element takes a weight, int64 ``(batch, layers, elements)``."""
+
+
+def run_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> list[Golden]:
+    """Every layer of ``network`` for ``vectors``, integers of shape ``(batch, inputs)``."""
+    import numpy as np
+    import torch
+
+    from golden.network import run
+
+    parts = []
+    with output.progress("golden model", len(vectors)) as advance:
+        for first, last in _slices(len(vectors), _GOLDEN):
+            results = run(network, torch.from_numpy(vectors[first:last].astype(np.int64)))
+            parts.append([(sums.numpy(), outs.numpy().astype(np.int16)) for sums, outs in results])
+            advance(last)
+    layers = zip(*parts, strict=True)
+    return [Golden(*map(np.concatenate, zip(*layer, strict=True))) for layer in layers]
+
+
+def activations(vectors: "np.ndarray", layers: list[Golden]) -> "list[np.ndarray]":
+    """What each layer takes: ``vectors``, then what the one before puts out."""
+    return [vectors, *(layer.outputs for layer in layers[:-1])]
+
+
+def predict_run(plan: "Plan", inputs: "list[np.ndarray]", output: "Output") -> Predicted:
+    """Cycles of ``plan`` for the ``inputs`` of each layer; see :func:`activations`."""
+    import numpy as np
+
+    from mapping.cycles import predict, useful
+
+    parts = []
+    with output.progress("predicted cycles", len(inputs[0])) as advance:
+        for first, last in _slices(len(inputs[0]), _PREDICTED):
+            taken = [vectors[first:last] for vectors in inputs]
+            found = predict(plan, taken)
+            parts.append((found.cycles, found.padding.sum(axis=2), useful(plan, taken), found.busy))
+            advance(last)
+    return Predicted(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _slices(total: int, step: int) -> Iterator[tuple[int, int]]:
+    return ((first, min(first + step, total)) for first in range(0, total, step))

@@ -1,0 +1,230 @@
+"""``prunus simulate``: a compressed network on the simulated hardware."""
+
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.explain import device_document, plan_or_say_why
+from cli.inputs import Inputs, Options, accuracy, input_options, read_inputs
+from cli.output import Output, check_target, percent, write_whole
+from cli.runs import activations, predict_run, run_golden
+from cli.verb import DEVICE, FILE, IMAGE, verb
+from golden.errors import MismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mapping import Plan
+    from sim.compiled import CompiledModel
+
+__all__ = ["CLOCK", "build", "command", "layer_cells", "simulate"]
+
+CLOCK = click.option(
+    "--clock",
+    type=click.FloatRange(0, min_open=True),
+    default=50.0,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock to state images per second for. An assumption: nothing is measured for it.",
+)
+
+
+@verb(
+    examples=[
+        "prunus simulate digits.prunus --dataset digits --limit 100",
+        "prunus simulate digits.prunus --device pe4 --input x.npy -o y.npy",
+        "prunus simulate digits.prunus --random 1 --waves waves.vcd",
+    ],
+    codes={
+        1: "the hardware's outputs are not the golden model's; see prunus compare",
+        3: "a tool or package is missing; see prunus doctor",
+        4: "the network does not fit the device",
+    },
+)
+@IMAGE
+@DEVICE
+@input_options
+@CLOCK
+@click.option("--waves", type=FILE, metavar="FILE.vcd", help="Write a trace of all signals.")
+@click.option("-o", "--output", "answers", type=FILE, metavar="FILE.npy", help="Write the outputs.")
+def command(
+    output: Output,
+    image: Path,
+    device: str,
+    inputs: Options,
+    clock: float,
+    waves: Path | None,
+    answers: Path | None,
+) -> None:
+    """Run a compressed network on the simulated hardware.
+
+    The device is turned into Verilog and compiled, which takes a minute the first time and is kept
+    for the next. All that it says is counted by the hardware itself, cycle by cycle; beside it
+    stands what was predicted. The outputs are held against the golden model.
+
+    For each layer: cycles per vector; "ideal", the products of two non-zeros over the elements;
+    the products; and cycles that elements lost to padding, summed over the elements.
+    """
+    from cli.device import find_device
+    from golden.image import digest, load
+
+    for path in waves, answers:
+        if path is not None:
+            check_target(path)
+    configuration = find_device(device)
+    network = load(image)
+    plan = plan_or_say_why(network, configuration)
+    given = read_inputs(network, inputs)
+    document: dict[str, Any] = {
+        "image": image,
+        "digest": digest(network),
+        "device": device_document(device, configuration),
+    }
+    with build(output, plan, waves=waves) as model:
+        found, outputs = simulate(output, model, plan, given, clock)
+    document.update(found)
+    if answers is not None:
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.save(buffer, outputs)
+        write_whole(answers, buffer.getvalue())
+    document.update(output=answers, waves=waves)
+    if output.emit(document):
+        return
+    _show(output, network.name, document)
+    for path in waves, answers:
+        if path is not None:
+            output.say(f"wrote {path}")
+
+
+def build(output: Output, plan: "Plan", *, waves: Path | None = None) -> "CompiledModel":
+    """The compiled model of the plan's device."""
+    from sim.compiled import CompiledModel
+
+    with output.waiting("building the model of the hardware (a minute, if it is not there yet)"):
+        return CompiledModel(plan.configuration, waves=waves)
+
+
+def simulate(
+    output: Output, model: "CompiledModel", plan: "Plan", given: Inputs, clock: float
+) -> "tuple[dict[str, Any], np.ndarray]":
+    """What the hardware makes of ``given``: a document for JSON, and the outputs.
+
+    Parameters
+    ----------
+    output : Output
+        Told the progress.
+    model : CompiledModel
+        Of the plan's device; loaded here.
+    plan : Plan
+        The network on the device.
+    given : Inputs
+        The vectors.
+    clock : float
+        In MHz, for images per second.
+
+    Returns
+    -------
+    document : dict
+    outputs : ndarray of int16, ``(n, outputs)``
+
+    Raises
+    ------
+    MismatchError
+        If the outputs are not those of the golden model.
+    """
+    import numpy as np
+
+    golden = run_golden(plan.network, given.vectors, output)
+    predicted = predict_run(plan, activations(given.vectors, golden), output)
+    model.load(plan)
+    with output.progress("simulation", len(given)) as advance:
+        begin = time.perf_counter()
+        run = model.run(given.vectors, progress=advance)
+        seconds = time.perf_counter() - begin
+    report = model.report()
+    wrong = (run.outputs != golden[-1].outputs).any(axis=1)
+    if wrong.any():
+        raise MismatchError(
+            f"{np.count_nonzero(wrong)} of {len(given)} outputs of the hardware are not those of "
+            f"the golden model, the first is of vector {int(wrong.argmax())}; "
+            "'prunus compare' says where they differ"
+        )
+
+    elements = plan.configuration.elements
+    layers = [
+        {
+            "name": layer.name,
+            "engine": "sparse",
+            "cycles": report.cycles[index] / len(given),
+            "ideal_cycles": float(predicted.useful[:, index].mean()) / elements,
+            "macs": float(predicted.useful[:, index].mean()),
+            "padding": float(predicted.padding[:, index].mean()),
+            "predicted_cycles": float(predicted.cycles[:, index].mean()),
+            "padding_entries": layer.padding,
+        }
+        for index, layer in enumerate(plan.layers)
+    ]
+    names = ("cycles", "ideal_cycles", "macs", "padding", "predicted_cycles", "padding_entries")
+    per_vector = run.cycles / len(given)
+    document: dict[str, Any] = {
+        "inputs": {"source": given.source, "vectors": len(given)},
+        "layers": layers,
+        "total": {name: sum(layer[name] for layer in layers) for name in names},
+        "cycles_run": run.cycles,
+        "cycles_per_vector": per_vector,
+        "simulation_seconds": seconds,
+        "cycles_per_second": run.cycles / seconds,
+        "clock_mhz": clock,
+        "clock_is": "assumed",
+        "images_per_second": clock * 1e6 / per_vector,
+        "accuracy": accuracy(run.outputs, given.labels),
+        "equals_golden": True,
+        "elements": report.counters,
+    }
+    return document, run.outputs
+
+
+def layer_cells(document: dict[str, Any]) -> tuple[list[str], list[list[Any]], list[Any]]:
+    """Columns, rows and total of a table of the layers."""
+    keys = ("cycles", "predicted_cycles", "ideal_cycles", "macs", "padding")
+    columns = ["layer", "engine", "cycles", "predicted", "ideal", "products", "padding", "of ideal"]
+
+    def cells(name: str, engine: str, layer: dict[str, Any]) -> list[Any]:
+        share = percent(layer["ideal_cycles"] / layer["cycles"])
+        return [name, engine, *(layer[key] for key in keys), share]
+
+    rows = [cells(layer["name"], layer["engine"], layer) for layer in document["layers"]]
+    return columns, rows, cells("total", "", document["total"])
+
+
+def _show(output: Output, name: str, document: dict[str, Any]) -> None:
+    device, inputs = document["device"], document["inputs"]
+    output.say(
+        f"network {name} on {device['name']}, {inputs['vectors']} vectors: {inputs['source']}"
+    )
+    columns, rows, total = layer_cells(document)
+    output.table("Cycles per vector", columns, rows, total=total)
+    counters = {key: values / inputs["vectors"] for key, values in document["elements"].items()}
+    output.table(
+        "Cycles per vector and element",
+        ["counter", "mean", "least", "most", "sum"],
+        [
+            [key, float(x.mean()), float(x.min()), float(x.max()), float(x.sum())]
+            for key, x in counters.items()
+        ],
+    )
+    output.say("outputs    equal to the golden model's, bit by bit")
+    if document["accuracy"] is not None:
+        output.say(f"accuracy   {percent(document['accuracy'])}")
+    output.say(
+        f"throughput {document['images_per_second']:,.0f} vectors a second at "
+        f"{document['clock_mhz']:g} MHz (an assumed clock), "
+        f"{document['cycles_per_vector']:,.1f} cycles each",
+        f"simulator  {document['cycles_per_second']:,.0f} cycles a second, "
+        f"{document['cycles_run']:,} cycles in {document['simulation_seconds']:.1f} s",
+    )

@@ -1,0 +1,205 @@
+"""``prunus verilog``: a device as Verilog, and a description of it."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.explain import device_document
+from cli.output import Output, check_target, write_whole
+from cli.verb import DEVICE, FILE, verb
+
+if TYPE_CHECKING:
+    from hdl.configuration import Configuration
+
+__all__ = ["command", "memories", "write_verilog"]
+
+_PORTS = {
+    "clk": "clock; everything happens at its rising edge",
+    "rst": "reset, synchronous, active high",
+    "load__payload": "packets that load a network: a beat",
+    "load__valid": "whether there is one",
+    "load__ready": "whether it is taken",
+    "i__payload": "vectors in: a block of activations, the first one in the lowest bits",
+    "i__valid": "whether there is one",
+    "i__ready": "whether it is taken",
+    "o__payload": "results out: a block of activations, and on top whether it is the last one",
+    "o__valid": "whether there is one",
+    "o__ready": "whether it is taken",
+    "counters__payload": "report out: a number",
+    "counters__valid": "whether there is one",
+    "counters__ready": "whether it is taken",
+    "layer": "which layer is at hand",
+    "running": "whether there is one",
+    "tap": "activations of every layer as they come into being, to watch",
+    "tap_valid": "whether there is a block of them",
+}
+_MEMORIES = {
+    "element.accumulate.bank_0": "sums of the rows of an element, for every other layer",
+    "element.accumulate.bank_1": "sums of the rows of an element, for the layers between",
+    "element.accumulate.codebook": "codebook values, a copy in each element",
+    "element.counts.memory": "entries of each column, a block of columns a word",
+    "element.fetch.memory": "weights, two entries a word",
+    "element.fetch.words.fifo.storage": "words on their way from the memory of weights",
+    "element.queue.queue.fifo.storage": "segments that wait in front of an element",
+    "prunus.between.fifo.storage": "activations between two layers",
+    "prunus.engine.drain.biases": "biases, a block a word",
+    "prunus.inputs.fifo.storage": "vectors that wait",
+    "prunus.outputs.fifo.storage": "results that wait",
+    "prunus.sequencer.cycles": "cycles that each layer took",
+    "prunus.sequencer.program": "the layers of the network",
+}
+
+
+@verb(
+    examples=[
+        "prunus verilog --device pe16 -o prunus.v",
+        "prunus verilog --device small.toml -o small.v --json",
+    ],
+    codes={3: "Yosys is missing; see prunus doctor"},
+)
+@DEVICE
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=FILE,
+    default="prunus.v",
+    show_default=True,
+    metavar="FILE.v",
+    help="Where the Verilog is to be. Its description goes beside it, as .json.",
+)
+def command(output: Output, device: str, target: Path) -> None:
+    """Write a device as Verilog.
+
+    One file has the whole accelerator as module "prunus", with its parameters on top. The same
+    device always gives the same text. Networks are not part of it: they are loaded.
+
+    A device is a preset, or a TOML file with any parameters of
+    hdl.configuration.Configuration, such as "elements = 8".
+
+    A JSON file beside it describes the ports (name, direction, width, meaning) and memories (name,
+    width, depth, count, bits).
+    """
+    from cli.device import find_device
+
+    configuration = find_device(device)
+    check_target(target)
+    with output.waiting("writing Verilog"):
+        document = write_verilog(device, configuration, target)
+    if output.emit(document):
+        return
+    output.table(
+        f"Ports of {target}",
+        ["port", "direction", "bits", "meaning"],
+        [
+            [port["name"], port["direction"], port["width"], port["meaning"]]
+            for port in document["ports"]
+        ],
+    )
+    columns = ("name", "width", "depth", "count", "bits", "meaning")
+    output.table(
+        "Memories",
+        columns,
+        [[memory[column] for column in columns] for memory in document["memories"]],
+        total=["total", "", "", "", sum(m["bits"] for m in document["memories"]), ""],
+    )
+    output.say(f"wrote {document['verilog']}", f"wrote {document['description']}")
+
+
+def write_verilog(device: str, configuration: "Configuration", target: Path) -> dict[str, Any]:
+    """Write the Verilog of a device, and beside it the description that is returned."""
+    from amaranth.hdl import Value
+
+    from hdl.accelerator import Accelerator
+    from hdl.verilog import convert
+
+    accelerator = Accelerator(configuration)
+    text = convert(accelerator, name="prunus")
+    parameters = device_document(device, configuration)
+    ports = [
+        {"name": "clk", "direction": "input", "width": 1},
+        {"name": "rst", "direction": "input", "width": 1},
+    ]
+    for path, member, value in accelerator.signature.flatten(accelerator):
+        direction = "input" if member.flow.name == "In" else "output"
+        port = {"name": "__".join(path), "direction": direction, "width": len(Value.cast(value))}
+        ports.append(port)
+    document: dict[str, Any] = {
+        "verilog": target,
+        "description": target.with_suffix(".json"),
+        "module": "prunus",
+        "device": parameters,
+        "ports": [{**port, "meaning": _PORTS[str(port["name"])]} for port in ports],
+        "memories": memories(text, "prunus"),
+    }
+    write_whole(target, _header(parameters) + text)
+    write_whole(target.with_suffix(".json"), json.dumps(document, indent=2, default=str) + "\n")
+    return document
+
+
+def _header(parameters: dict[str, Any]) -> str:
+    """Comment with the parameters of the device, but for its name: a file may have any."""
+    names = [name for name in parameters if name != "name"]
+    width = max(map(len, names))
+    lines = [
+        "Prunus: a sparse accelerator for networks with shared weights.",
+        "Module prunus, with the parameters",
+        *(f"  {name.ljust(width)}  {parameters[name]}" for name in names),
+    ]
+    return "".join(f"// {line}\n" for line in lines) + "\n"
+
+
+_MODULE = re.compile(r"^module \\?(\S+?) ?\(")
+_INSTANCE = re.compile(r"^  \\?(\S+) +\\?(\S+) +\($")
+_MEMORY = re.compile(r"^  reg (?:\[(\d+):0\] )?\\?(\S+) +\[(\d+):0\];$")
+
+
+def memories(text: str, top: str) -> list[dict[str, Any]]:
+    """Memories in the Verilog ``text`` of module ``top``.
+
+    Returns
+    -------
+    list of dict
+        ``name`` (module and memory), ``width`` in bits, ``depth`` in words, ``count`` of such
+        memories in the whole design, ``bits`` of all of them, and ``meaning``.
+    """
+    found: dict[str, list[tuple[str, int, int]]] = {}
+    children: dict[str, Counter[str]] = {}
+    module = ""
+    for line in text.splitlines():
+        if match := _MODULE.match(line):
+            module = match[1]
+            found[module], children[module] = [], Counter()
+        elif match := _MEMORY.match(line):
+            found[module].append((match[2], int(match[1] or 0) + 1, int(match[3]) + 1))
+        elif match := _INSTANCE.match(line):
+            children[module][match[1]] += 1
+
+    counts: Counter[str] = Counter()
+
+    def visit(name: str, times: int) -> None:
+        counts[name] += times
+        for child, number in children[name].items():
+            visit(child, times * number)
+
+    visit(top, 1)
+    result = []
+    for name in sorted(found):
+        for memory, width, depth in found[name]:
+            path = f"{name}.{memory}"
+            count = counts[name]
+            result.append(
+                {
+                    "name": path,
+                    "width": width,
+                    "depth": depth,
+                    "count": count,
+                    "bits": width * depth * count,
+                    "meaning": _MEMORIES.get(path, ""),
+                }
+            )
+    return result

@@ -17,7 +17,7 @@ from golden.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "check_target", "percent", "write_whole"]
+__all__ = ["Output", "check_target", "percent", "plain", "write_whole"]
 
 Cell = str | int | float | None
 # A number and its unit.
@@ -47,7 +47,7 @@ class Output:
     def emit(self, document: dict[str, Any]) -> bool:
         """Write the document if there is to be one. Whether it was."""
         if self.as_json:
-            print(json.dumps(document, indent=2, allow_nan=False, default=_plain))
+            print(json.dumps(document, indent=2, allow_nan=False, default=plain))
         return self.as_json
 
     def say(self, *lines: str) -> None:
@@ -204,7 +204,7 @@ def _text(cell: Cell) -> str:
     return cell
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays and numbers of numpy, and paths, as JSON has them."""
     if hasattr(value, "tolist"):
         return value.tolist()

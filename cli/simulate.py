@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from mapping import Plan
     from sim.compiled import CompiledModel
 
-__all__ = ["CLOCK", "build", "command", "layer_cells", "simulate"]
+__all__ = ["CLOCK", "MACHINE_DEPENDENT", "build", "command", "show_layers", "simulate"]
+
+# Figures that are not the same every time.
+MACHINE_DEPENDENT = ("simulation_seconds", "cycles_per_second")
 
 CLOCK = click.option(
     "--clock",
@@ -189,8 +192,8 @@ def simulate(
     return document, run.outputs
 
 
-def layer_cells(document: dict[str, Any]) -> tuple[list[str], list[list[Any]], list[Any]]:
-    """Columns, rows and total of a table of the layers."""
+def show_layers(output: Output, document: dict[str, Any]) -> None:
+    """Cycles of the layers as a table; see :func:`simulate`."""
     keys = ("cycles", "predicted_cycles", "ideal_cycles", "macs", "padding")
     columns = ["layer", "engine", "cycles", "predicted", "ideal", "products", "padding", "of ideal"]
 
@@ -199,7 +202,7 @@ def layer_cells(document: dict[str, Any]) -> tuple[list[str], list[list[Any]], l
         return [name, engine, *(layer[key] for key in keys), share]
 
     rows = [cells(layer["name"], layer["engine"], layer) for layer in document["layers"]]
-    return columns, rows, cells("total", "", document["total"])
+    output.table("Cycles per vector", columns, rows, total=cells("total", "", document["total"]))
 
 
 def _show(output: Output, name: str, document: dict[str, Any]) -> None:
@@ -207,8 +210,7 @@ def _show(output: Output, name: str, document: dict[str, Any]) -> None:
     output.say(
         f"network {name} on {device['name']}, {inputs['vectors']} vectors: {inputs['source']}"
     )
-    columns, rows, total = layer_cells(document)
-    output.table("Cycles per vector", columns, rows, total=total)
+    show_layers(output, document)
     counters = {key: values / inputs["vectors"] for key, values in document["elements"].items()}
     output.table(
         "Cycles per vector and element",

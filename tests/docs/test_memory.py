@@ -165,7 +165,7 @@ BLOCKS = LAID.pack(INPUT[None])[0].tolist()
 ANSWER = answers(network(), INPUT[None])[-1][0]
 REPORT_LENGTH = DEVICE.layer_depth + 4 * DEVICE.elements
 # More cycles than anything takes that is not waiting for something.
-LONG = 300
+LONG = 150
 
 
 def header(space, count=0, element=0):

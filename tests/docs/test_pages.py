@@ -1,0 +1,104 @@
+"""What the pages say can be done can be done."""
+
+import doctest
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import VERBS
+from docs.tiny import DEVICE, network
+from golden.image import Layer, Network
+from hdl.configuration import PRESETS
+from hdl.sparse.counts import Counts
+from hdl.sparse.drain import Drain
+from hdl.sparse.fetch import Fetch
+from hdl.sparse.scan import Scan
+from hdl.streams import Queue
+from mapping import plan
+from mapping.cycles import predict
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@pages
+def test_examples(page):
+    failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert not failed
+
+
+def anchors(page):
+    """Names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pages
+def test_links(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+@pages
+def test_commands_and_files(page):
+    text = page.read_text()
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    code = "\n".join(fenced + re.findall(r"`([^`]+)`", rest))
+    for verb in re.findall(r"\bprunus +([a-z]+)\b", code):
+        assert verb in VERBS, verb
+    for module in re.findall(r"\bpython -m ((?:docs|bench)[\w.]*)", code):
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+    for name in re.findall(r"\b(?:hdl|golden|mapping|sim|cli|tests|docs)/[\w/]+\.\w+", code):
+        assert (ROOT / name).exists(), name
+
+
+def test_cycles_of_a_layer():
+    """The sums in the table of ``docs/engine.md``."""
+    first = Scan.LATENCY + Counts.LATENCY + Queue.latency(PRESETS["pe16"].queue_depth)
+    first += Fetch.LATENCY + 1 + 2
+    later = first + Drain.LATENCY + Queue.latency(1024) - 1
+    assert (first, later) == (12, 22)
+    # An identity matrix, so a weight in each step.
+    layers = tuple(_identity(f"fc{n}", 16) for n in range(3))
+    laid = plan(Network("chain", layers, 16, 0), PRESETS["pe16"])
+    ones = np.ones((1, 16), int)
+    cycles = predict(laid, [ones] * 3).cycles[0]
+    assert cycles.tolist() == [16 + first, 16 + later, 16 + later]
+
+
+def _identity(name, size):
+    return Layer.from_matrix(
+        name,
+        np.eye(size, dtype=np.uint8),
+        codebook=np.array([0, 1, 2, 3], np.int16),
+        code_width=2,
+        weight_radix=0,
+        bias=np.zeros(size, np.int32),
+        output_radix=0,
+        activation="none",
+    )
+
+
+def test_example_by_hand():
+    """The tables of ``docs/engine.md`` about element 0."""
+    layer = plan(network(), DEVICE).layers[0]
+    mine = layer.outputs % 2 == 0
+    rows = np.zeros((6, 8), int)
+    rows[layer.outputs[mine] // 2] = layer.layer.dense()[mine]
+    text = (ROOT / "docs" / "engine.md").read_text()
+    for row, weights in enumerate(rows):
+        cells = "".join(f"{'.' if weight == 0 else weight:>3}" for weight in weights)
+        assert f"    row {row}         {cells}\n" in text
+    assert layer.entries.counts[0].tolist() == [2, 1, 3, 2, 1, 0, 2, 1]
+    pairs = [(int(entry) >> 2, int(entry) & 3) for entry in layer.entries.values[:8]]
+    assert pairs == [(1, 1), (3, 3), (2, 1), (2, 0), (1, 0), (3, 2), (0, 0), (1, 0)]

@@ -41,23 +41,12 @@ class Streams:
     @classmethod
     def of(cls, layer: Layer) -> "Streams":
         """The smallest form of ``layer`` there is in this format."""
-        columns = layer.columns.astype(np.int64)
-        by_column = columns * layer.outputs + layer.rows
-        by_row = layer.rows.astype(np.int64) * layer.inputs + columns
-        order = np.argsort(by_row)
-        forms = []
-        for row_major, positions in (False, by_column), (True, by_row[order]):
-            gaps = np.diff(positions, prepend=-1) - 1
-            forms += [(*form, row_major, gaps) for form in _gap_codes(gaps)]
-        if not forms:
-            raise ImageError(f"layer {layer.name!r}: rows must not lie so far apart")
-        _, gap_width, row_major, gaps = min(forms, key=lambda form: form[:3])
+        row_major, gap_width, gaps, codes = _smallest_form(layer)
         escape = 2**gap_width - 1
         ends = np.cumsum(gaps // escape + 1)
         symbols = np.full(int(ends[-1]) if len(ends) else 0, escape, np.uint8)
         symbols[ends - 1] = gaps % escape
         gap_lengths = huffman.lengths(np.bincount(symbols, minlength=escape + 1))
-        codes = layer.codes[order] if row_major else layer.codes
         code_lengths = huffman.lengths(np.bincount(codes, minlength=2**layer.code_width))
         # The complement of a negative number has as many bits as it needs beside the sign.
         bias_width = int((layer.bias ^ (layer.bias >> 31)).max()).bit_length() + 1
@@ -135,6 +124,25 @@ def decode(
     codes: np.ndarray,
     gaps: np.ndarray,
 ) -> Layer:
+    """The layer that an image holds.
+
+    Parameters
+    ----------
+    spec : Spec
+        What the metadata say of it, within bounds.
+    inputs : int
+        Number of columns.
+    codebook : ndarray of int16, ``(2**spec.code_width,)``
+    bias : ndarray of uint8
+        As many bytes as ``spec.outputs`` numbers of ``spec.bias_width`` bits take.
+    codes, gaps : ndarray of uint8
+        Tables and streams; the former at least are whole.
+
+    Raises
+    ------
+    ImageError
+        If the parts do not make a layer. The message names the layer and the field.
+    """
     about = f"layer {brief(spec.layer)}: "
     values = _unpack_stream(f"{about}codes", codes, 2**spec.code_width, spec.nonzeros)
     values = values.astype(np.uint8)
@@ -180,6 +188,22 @@ def _positions(about: str, spec: Spec, tensor: np.ndarray) -> np.ndarray:
         )
     # Each symbol skips as many zeros as it says, then the non-zero if it leads to one.
     return np.cumsum(gaps + ends, dtype=np.int64)[ends] - 1
+
+
+def _smallest_form(layer: Layer) -> tuple[bool, int, np.ndarray, np.ndarray]:
+    """Whether row by row, the width of a gap, and gaps and codes in that order."""
+    columns = layer.columns.astype(np.int64)
+    by_column = columns * layer.outputs + layer.rows
+    by_row = layer.rows.astype(np.int64) * layer.inputs + columns
+    order = np.argsort(by_row)
+    forms = []
+    for row_major, positions in (False, by_column), (True, by_row[order]):
+        gaps = np.diff(positions, prepend=-1) - 1
+        forms += [(size, width, row_major, gaps) for size, width in _gap_codes(gaps)]
+    if not forms:
+        raise ImageError(f"layer {layer.name!r}: rows must not lie so far apart")
+    _, width, row_major, gaps = min(forms, key=lambda form: form[:3])
+    return row_major, width, gaps, layer.codes[order] if row_major else layer.codes
 
 
 def _gap_codes(gaps: np.ndarray) -> list[tuple[int, int]]:

@@ -329,8 +329,9 @@ def _check_size(file: int, inputs: int, specs: list[Spec], tensors: dict[str, np
     """Refuses a file that is too large, or that would take too much memory to decode."""
     if file > MAX_FILE:
         raise ImageError(f"file must have at most {MAX_FILE} bytes, not {file}")
-    if sum(spec.nonzeros for spec in specs) > MAX_NONZEROS:
-        raise ImageError(f"nonzeros must be at most {MAX_NONZEROS} together")
+    nonzeros = sum(spec.nonzeros for spec in specs)
+    if nonzeros > MAX_NONZEROS:
+        raise ImageError(f"nonzeros must be at most {MAX_NONZEROS} together, not {nonzeros}")
     result = file + sum(x.nbytes for name, x in tensors.items() if name.startswith("known"))
     working = 0
     for spec in specs:

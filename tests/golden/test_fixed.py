@@ -121,11 +121,14 @@ def test_quantise_corner(number, expected):
     assert quantise(torch.tensor([number / 8]), 3, 8).item() == expected
 
 
-def test_quantise_rounds_a_float32_once():
-    # In float32 the scaled number would already be a tie.
-    number = torch.tensor([1 + 2**-23], dtype=torch.float32)
-    assert quantise(number, 22, 32).item() == 2**22
-    assert quantise(number, 23, 32).item() == 2**23 + 1
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_quantise_widens_first(dtype):
+    # Neither the scaled number nor the highest result exists in the narrow type.
+    assert quantise(torch.tensor([2048.0, -2048.0], dtype=dtype), 20, 32).tolist() == [
+        2**31 - 1,
+        -(2**31),
+    ]
+    assert quantise(torch.tensor([1.0], dtype=dtype), 20, 32).item() == 2**20
 
 
 @pytest.mark.parametrize("width", [0, 33, -8, 8.0, True])

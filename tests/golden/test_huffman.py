@@ -160,6 +160,15 @@ def test_long_stream(alphabet):
     assert (decode(data, sizes, len(symbols)) == symbols).all()
 
 
+@pytest.mark.parametrize("count", range(6))
+def test_longest_words_only(count):
+    symbols = np.arange(count) * 800 + 95
+    sizes = uint8([12] * 4096)
+    data = encode(symbols, sizes)
+    assert data.hex() == "".join(f"{x:03x}" for x in symbols) + "0" * (count % 2)
+    assert decode(data, sizes, count).tolist() == symbols.tolist()
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100_000])
 def test_one_symbol(count):
     sizes = lengths(np.array([0, 0, count]))

@@ -483,6 +483,13 @@ def test_wrong_metadata(changes, message):
         from_bytes(edited(data, **changes))
 
 
+def test_too_many_nonzeros_together():
+    two = small_network(layers=(small_layer(), matrix_layer(np.ones((1, 3), np.uint8), "fc2")))
+    data = edited(to_bytes(two), nonzeros="[16777216,1]")
+    with pytest.raises(ImageError, match=r"^nonzeros must be at most 16777216 together, not 167"):
+        from_bytes(data)
+
+
 def replaced(name, tensor):
     return lambda old: old | {name: tensor}
 

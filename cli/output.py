@@ -53,7 +53,7 @@ class Output:
     def say(self, *lines: str) -> None:
         """Lines of the result, for people."""
         for line in lines:
-            self._stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+            print(line)
 
     def table(
         self,
@@ -93,7 +93,7 @@ class Output:
 
     def log(self, line: str) -> None:
         """A line about what is going on."""
-        self._stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+        print(line, file=sys.stderr)
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -1,0 +1,119 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cli.compare import Trace, difference
+from golden.network import run as golden_run
+from hdl.configuration import PRESETS
+from mapping import plan
+
+DEVICE = PRESETS["pe4"]
+
+
+def test_equal(run, image):
+    document = json.loads(run("compare", image, "--device", "pe4", "--json").stdout)
+    assert document["equal"] is True
+    assert document["first_difference"] is None
+    assert document["comparisons"] == [
+        {
+            "machine": "rtl",
+            "layers": [
+                {"name": "fc1", "compared": 16 * 16, "different": 0},
+                {"name": "fc2", "compared": 16 * 10, "different": 0},
+            ],
+        }
+    ]
+    assert "equal, bit by bit" in run("compare", image, "--device", "pe4").stdout
+
+
+@pytest.mark.parametrize("layer", ["fc1", "fc2"])
+def test_negative_control(run, image, layer):
+    result = run("compare", image, "--device", "pe4", "--flip", layer, "--json", code=1)
+    document = json.loads(result.stdout)
+    found = document["first_difference"]
+    assert document["equal"] is False
+    assert found["layer"] == layer
+    assert found["values"]["golden"] != found["values"]["rtl"]
+    message = f"first difference in layer '{layer}', vector {found['vector']}, row {found['row']}"
+    assert message in result.stderr
+    assert f"processing element {found['element']})" in result.stderr
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_wrong_weight_in_the_device(run, image, network, monkeypatch, which):
+    """A bit of a code of the plan is turned over on its way into the device, not in the image."""
+    from sim.compiled import CompiledModel
+
+    load = CompiledModel.load
+
+    def tampered(self, laid):
+        layers = list(laid.layers)
+        entries = layers[which].entries
+        values = entries.values.copy()
+        values[0] ^= 1 << layers[which].delta_width
+        wrong = dataclasses.replace(entries, values=values)
+        layers[which] = dataclasses.replace(layers[which], entries=wrong)
+        load(self, dataclasses.replace(laid, layers=tuple(layers)))
+
+    monkeypatch.setattr(CompiledModel, "load", tampered)
+    arguments = "compare", image, "--device", "pe4", "--density", 1, "--json"
+    document = json.loads(run(*arguments, code=1).stdout)
+    found = document["first_difference"]
+    # The first entry of the plan belongs to element 0, and to its first row with a weight.
+    assert found["layer"] == network.layers[which].name
+    assert found["element"] == 0
+    position = plan(network, DEVICE).layers[which].outputs[found["row"]]
+    assert (position % 4, position // 4) == (found["element"], found["element_row"])
+    before = document["comparisons"][0]["layers"][:which]
+    assert all(layer["different"] == 0 for layer in before)
+
+
+@pytest.fixture
+def right(network):
+    vectors = torch.randint(-999, 999, (5, 24), generator=torch.Generator().manual_seed(0))
+    return [outputs.numpy() for _, outputs in golden_run(network, vectors)]
+
+
+def test_first_layer_then_vector_then_cycle(network, right):
+    laid = plan(network, DEVICE)
+    wrong = [layer.copy() for layer in right]
+    cycles = [np.full(layer.shape, 100) for layer in right]
+    wrong[1][0, 0] += 1
+    for row, cycle in (2, 30), (9, 20), (11, 20):
+        wrong[0][3, row] -= 1
+        cycles[0][3, row] = cycle
+    wrong[0][4, 1] += 1
+    found = difference(laid, ("golden", Trace(right)), ("rtl", Trace(wrong, cycles)))
+    assert (found.layer, found.vector, found.row, found.cycle) == ("fc1", 3, 9, 20)
+    value = int(right[0][3, 9])
+    assert found.values == {"golden": value, "rtl": value - 1}
+    assert found.element == laid.layers[0].outputs[9] % 4
+
+
+def test_machines_without_a_clock(network, right):
+    laid = plan(network, DEVICE)
+    wrong = [layer.copy() for layer in right]
+    assert difference(laid, ("a", Trace(right)), ("b", Trace(wrong))) is None
+    wrong[1][2, 5] += 1
+    found = difference(laid, ("a", Trace(right)), ("b", Trace(wrong)))
+    assert (found.layer, found.vector, found.row, found.cycle) == ("fc2", 2, 5, None)
+    assert "cycle" not in str(found)
+
+
+def test_wrong_machines(run, image):
+    stderr = run("compare", image, "--on", "golden,fpga", code=2).stderr
+    assert "'fpga' is none of golden, rtl." in stderr
+    assert "at least two machines" in run("compare", image, "--on", "golden", code=2).stderr
+
+
+def test_wrong_layer(run, image):
+    stderr = run("compare", image, "--flip", "fc3", code=2).stderr
+    assert "--flip must be one of fc1, fc2, not 'fc3'" in stderr
+
+
+def test_no_weight_matters(run, image):
+    stderr = run("compare", image, "--flip", "fc1", "--density", 0, code=2).stderr
+    assert "no weight of layer 'fc1' matters to these vectors" in stderr

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cli.compress import RECIPES
+from golden.compress.recipe import bundled_recipes
+from golden.image import digest, ledger, load
+from golden.nets.lenet import perceptron
+
+
+def test_lists_the_recipes(run):
+    assert bundled_recipes() == RECIPES
+    text = run("compress", "--help").stdout
+    stderr = run("compress", "nothing", code=2).stderr
+    for name in RECIPES:
+        assert name in " ".join(text.split())
+        assert name in stderr
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    save_file(perceptron((64, 12, 10)).state_dict(), path)
+    return path
+
+
+def test_trains_and_writes(run, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("compress", "tiny.toml", "--json")
+    document = json.loads(result.stdout)
+    assert [stage["name"] for stage in document["stages"]] == [
+        "train",
+        "prune",
+        "share",
+        "fine-tune",
+        "image",
+    ]
+    assert result.stderr.count("\n") == 5
+    assert document["image"] == "tiny.prunus"
+    network = load("tiny.prunus")
+    assert document["digest"] == digest(network)
+    assert document["ledger"]["total"] == document["bytes"] == ledger(network).total
+    assert document["stages"][0]["before"]["bytes"] == 4 * (12 * 65 + 10 * 13)
+    assert 0.5 < document["accuracy"] <= 1
+    assert (tmp_path / "tiny.work").is_dir()
+
+    # All of it is there already, so this one only tells.
+    text = run("compress", "tiny.toml").stdout
+    assert "Stages of tiny on digits" in text
+    assert "wrote tiny.prunus" in text
+
+
+def test_weights_of_ones_own(run, recipe, weights, tmp_path):
+    target = tmp_path / "x.prunus"
+    options = "--weights", weights, "-o", target, "--work", tmp_path / "w"
+    document = json.loads(run("compress", recipe, *options, "--json").stdout)
+    assert document["stages"][0]["name"] == "prune"
+    assert "\ngiven " in run("compress", recipe, *options).stdout
+    assert target.exists()
+
+
+def test_wrong_recipe(run, recipe):
+    recipe.write_text(recipe.read_text().replace("epochs = 20", "epochs = -1\nepoch = 3"))
+    stderr = run("compress", recipe, code=2).stderr
+    assert "2 faults" in stderr
+    assert "train.epoch is unknown" in stderr
+    assert "train.epochs must be an integer" in stderr
+
+
+def test_wrong_weights(run, recipe, tmp_path):
+    wrong = tmp_path / "weights.safetensors"
+    wrong.write_bytes(b"")
+    stderr = run("compress", recipe, "--weights", wrong, "-o", tmp_path / "x", code=2).stderr
+    assert "weights.safetensors is no safetensors file" in stderr
+
+
+def test_target_is_checked_before_training(run, recipe, tmp_path):
+    stderr = run("compress", recipe, "-o", tmp_path / "none" / "x.prunus", code=2).stderr
+    assert "there is no such folder for the image" in stderr
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,80 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.output import Output, check_target, write_whole
+from golden.errors import DataError
+
+
+def test_either_json_or_text(capsys):
+    assert Output(True).emit({"a": np.array([1, 2]), "b": np.float32(0.5)})
+    assert json.loads(capsys.readouterr().out) == {"a": [1, 2], "b": 0.5}
+    assert not Output(False).emit({"a": 1})
+    assert capsys.readouterr().out == ""
+
+
+def test_what_json_cannot_say():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Output(True).emit({"a": float("nan")})
+    with pytest.raises(TypeError, match="is not for JSON"):
+        Output(True).emit({"a": object()})
+
+
+def test_table(capsys):
+    Output(False).table(
+        "Title", ["name", "number"], [["a", 1234], ["[b]", None], ["c", 5.25]], total=["all", 7]
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "Title",
+        "name   number",
+        "─────────────",
+        "a       1,234",
+        "[b]",
+        "c         5.2",
+        "─────────────",
+        "all         7",
+        "",
+    ]
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with Output(False).progress("x", 3) as advance:
+        advance(2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_write_whole(tmp_path):
+    path = tmp_path / "x"
+    assert write_whole(path, "text\n").read_bytes() == b"text\n"
+    write_whole(path, b"other")
+    assert path.read_bytes() == b"other"
+    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208
+
+
+def test_write_whole_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(OSError, match="No such file") as error:
+        write_whole(tmp_path / "none" / "x", "new")
+    assert error.value.filename == str(tmp_path / "none" / "x")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "new")
+    assert [(x.name, x.read_text()) for x in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_check_target(tmp_path):
+    assert check_target(tmp_path / "x") == tmp_path / "x"
+    with pytest.raises(DataError, match="is a folder; the image needs a name in it"):
+        check_target(tmp_path, "image")
+    with pytest.raises(DataError, match="none: there is no such folder for the file"):
+        check_target(tmp_path / "none" / "x")
+    with pytest.raises(DataError, match="/dev/null: must be a file"):
+        check_target(Path("/dev/null"))

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from golden.network import run as golden_run
+
+
+@pytest.fixture
+def document(run, image):
+    arguments = "simulate", image, "--device", "pe4", "--random", 20, "--clock", 25, "--json"
+    return json.loads(run(*arguments).stdout)
+
+
+def test_layers(document):
+    assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2"]
+    for layer in document["layers"]:
+        assert {"name", "engine", "cycles", "ideal_cycles", "macs", "padding"} <= layer.keys()
+        assert layer["engine"] == "sparse"
+        assert layer["cycles"] == layer["predicted_cycles"]
+        assert layer["ideal_cycles"] == layer["macs"] / 4
+        assert 0 < layer["ideal_cycles"] < layer["cycles"]
+    for key in "cycles", "ideal_cycles", "macs", "padding":
+        assert document["total"][key] == sum(layer[key] for layer in document["layers"])
+
+
+def test_counters_agree_with_the_layers(document):
+    elements = document["elements"]
+    assert all(len(values) == 4 for values in elements.values())
+    assert sum(elements["busy"]) == pytest.approx(20 * document["total"]["macs"])
+    assert sum(elements["padding"]) == pytest.approx(20 * document["total"]["padding"])
+
+
+def test_figures(document):
+    assert document["cycles_per_second"] > 0
+    assert document["cycles_per_vector"] == document["cycles_run"] / 20
+    assert document["cycles_per_vector"] >= document["total"]["cycles"]
+    assert document["clock_mhz"] == 25
+    assert document["clock_is"] == "assumed"
+    assert document["images_per_second"] == 25e6 / document["cycles_per_vector"]
+    assert document["accuracy"] is None
+    assert document["equals_golden"] is True
+
+
+def test_outputs(run, image, network, tmp_path):
+    vectors = np.random.default_rng(1).integers(-999, 999, (7, 24))
+    x, y = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(x, vectors)
+    text = run("simulate", image, "--device", "pe4", "--input", x, "-o", y).stdout
+    assert np.array_equal(np.load(y), golden_run(network, torch.from_numpy(vectors))[-1][1].numpy())
+    assert "equal to the golden model's, bit by bit" in text
+    assert "at 50 MHz (an assumed clock)" in text
+    assert f"wrote {y}\n" in text
+
+
+def test_wrong_outputs(run, image, monkeypatch):
+    """Hardware that gives one wrong bit in the fourth vector."""
+    from sim.compiled import CompiledModel
+
+    right = CompiledModel.run
+
+    def wrong(self, *arguments, **options):
+        run = right(self, *arguments, **options)
+        run.outputs[3, 7] ^= 1
+        return run
+
+    monkeypatch.setattr(CompiledModel, "run", wrong)
+    stderr = run("simulate", image, "--device", "pe4", code=1).stderr
+    assert "1 of 16 outputs of the hardware are not those of the golden model" in stderr
+    assert "the first is of vector 3" in stderr
+
+
+def test_compiler_is_missing(start, image):
+    process = start("simulate", image, "--device", "pe4", env={"PATH": ""})
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (3, "")
+    assert stderr.endswith("install it: sudo apt-get install g++\n")
+
+
+def test_clock_must_be_positive(run, image):
+    assert "--clock" in run("simulate", image, "--clock", 0, code=2).stderr

@@ -1,0 +1,169 @@
+"""Bench of :class:`hdl.sparse.decode.Decode`. Runs inside the simulator; see :mod:`sim.runner`."""
+
+import random
+from typing import Any, NamedTuple
+
+import cocotb
+
+from hdl.sparse.decode import Decode
+from sim.streams import Stream, Unit, corners, pack, unpack
+from sim.units import BENCHES
+
+NAMES = list(BENCHES["decode"])
+
+
+class Segment(NamedTuple):
+    """Entries as (rows, code), of which code 0 is an escape; the last one is a weight."""
+
+    entries: list[tuple[int, int]]
+    odd: bool
+    activation: int
+
+
+def random_segment(unit: Unit, escapes: float) -> Segment:
+    """Weights, and in front of each a chain of escapes, within the rows that there are."""
+    term = unit.component.term.shape()
+    depth = {"decode_small": 11, "decode_large": 256}[unit._name]
+    codes = (1 << term["code"].width) - 1
+    entries: list[tuple[int, int]] = []
+    left = depth
+    for _ in range(random.choice([1, 1, 2, 3, 9])):
+        chain = []
+        while random.random() < escapes and len(chain) < 6:
+            chain.append(random.choice([1, 1, 2, left // 4 or 1]))
+        rows = random.choice([1, 1, 2, left])
+        if sum(chain) + rows > left:
+            break
+        left -= sum(chain) + rows
+        entries += [(skip, 0) for skip in chain] + [(rows, random.randint(1, codes))]
+    entries = entries or [(depth, codes)]
+    return Segment(entries, random.random() < 0.5, corners(term["activation"].width))
+
+
+def words_of(unit: Unit, segment: Segment) -> list[int]:
+    """Words as they come from memory; what does not belong to the segment is arbitrary."""
+    layout = unit.component.word
+    rows_width = layout["entries"].shape.elem_shape["rows"].width
+    slots: list[tuple[int, int] | None] = [None] * segment.odd + list(segment.entries)
+    slots += [None] * (len(slots) % 2)
+    words = []
+    for at in range(0, len(slots), 2):
+        entries = []
+        for slot in slots[at : at + 2]:
+            rows, code = slot or (random.getrandbits(rows_width), random.getrandbits(2))
+            rows &= (1 << rows_width) - 1
+            entries.append({"rows": rows, "code": code, "escape": int(code == 0)})
+        here = sum((slot is not None) << n for n, slot in enumerate(slots[at : at + 2]))
+        fields = {"entries": entries, "here": here, "last": at + 2 == len(slots)}
+        words.append(pack(layout, {**fields, "activation": segment.activation}))
+    return words
+
+
+def terms_of(segment: Segment) -> list[dict[str, int]]:
+    terms, row = [], -1
+    for rows, code in segment.entries:
+        row += rows
+        if code:
+            terms.append({"row": row, "code": code, "activation": segment.activation})
+    return terms
+
+
+def cycles_of(segment: Segment) -> int:
+    """One for a term; of a chain of escapes, one for each two beyond the one that is absorbed."""
+    cycles, chain = 0, 0
+    for _, code in segment.entries:
+        chain += 1
+        if code:
+            cycles += (chain + 1) // 2
+            chain = 0
+    return cycles
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES, escapes=[0.0, 0.4, 0.9], i_stall=[0.0, 0.5, 0.95])
+async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> None:
+    """All terms of all segments in their order, announced a cycle before."""
+    unit = Unit(dut, name)
+    count = 20 if i_stall == 0.95 else 150
+    segments = [random_segment(unit, escapes) for _ in range(count)]
+    expected = [term for segment in segments for term in terms_of(segment)]
+    words = [word for segment in segments for word in words_of(unit, segment)]
+    await unit.start()
+    feeding = cocotb.start_soon(Stream(unit, "i", stall=i_stall).put_all(words))
+    given, gave, idle = 0, 0, 0
+    while idle < 4:
+        await unit.cycle()
+        assert unit.valid.value == gave
+        if gave:
+            term = unpack(unit.component.term.shape(), unit.term.value)
+            assert term == expected[given], f"term {given}: {term} instead of {expected[given]}"
+            given += 1
+        assert unit.works.value == (unit.busy.value | unit.i__valid.value)
+        gave = int(unit.gives.value)
+        idle = idle + 1 if feeding.done() and not unit.works.value else 0
+    assert given == len(expected)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES, escapes=[0.0, 0.4, 0.9], odd=[False, True])
+async def absorbs_escapes(dut: Any, name: str, escapes: float, odd: bool) -> None:
+    """With words on offer all the time, an escape before a weight costs no cycle.
+
+    At most one in a segment does: one that comes first, at an odd entry, while no word is held.
+    """
+    unit = Unit(dut, name)
+    segments = [random_segment(unit, escapes) for _ in range(100)]
+    if not odd:
+        segments = [segment._replace(odd=False) for segment in segments]
+    words = [word for segment in segments for word in words_of(unit, segment)]
+    await unit.start()
+    feeding = cocotb.start_soon(Stream(unit, "i").put_all(words))
+    works = gives = 0
+    while True:
+        await unit.cycle()
+        if not unit.works.value:
+            break
+        works += 1
+        gives += int(unit.gives.value)
+    assert feeding.done()
+    assert gives == sum(len(terms_of(segment)) for segment in segments)
+    least = sum(map(cycles_of, segments))
+    at_first = sum(segment.odd and segment.entries[0][1] == 0 for segment in segments)
+    assert least <= works <= least + at_first
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def first_term_takes_latency(dut: Any, name: str) -> None:
+    unit = Unit(dut, name)
+    segment = Segment([(2, 0), (3, 1)], False, -1)
+    await unit.start()
+    (unit.i__payload.value,) = words_of(unit, segment)
+    unit.i__valid.value = 1
+    for n in range(Decode.LATENCY + 1):
+        await unit.cycle()
+        unit.i__valid.value = 0
+        assert unit.valid.value == (n == Decode.LATENCY)
+    assert unpack(unit.component.term.shape(), unit.term.value)["row"] == 4
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def reset_forgets(dut: Any, name: str) -> None:
+    """After a reset in the middle of a segment, rows begin at the first again."""
+    unit = Unit(dut, name)
+    segment = Segment([(3, 1), (2, 0), (1, 0), (1, 1), (1, 1)], False, 1)
+    await unit.start()
+    i = Stream(unit, "i")
+    await i.put_all(words_of(unit, segment)[:2])
+    await unit.reset()
+    await unit.cycle()
+    assert not unit.busy.value
+    assert not unit.valid.value
+    cocotb.start_soon(i.put_all(words_of(unit, segment)))
+    rows = []
+    for _ in range(8):
+        await unit.cycle()
+        if unit.valid.value:
+            rows.append(unpack(unit.component.term.shape(), unit.term.value)["row"])
+    assert rows == [term["row"] for term in terms_of(segment)]

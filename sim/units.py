@@ -1,0 +1,169 @@
+# amaranth: UnusedElaboratable=no
+"""The units that benches simulate, with parameters that make corner cases frequent."""
+
+from collections.abc import Callable
+from functools import partial
+
+from amaranth.hdl import signed
+from amaranth.lib import data, wiring
+
+from hdl.accelerator import Accelerator
+from hdl.configuration import Configuration
+from hdl.fixed import Requantise
+from hdl.loader import Loader
+from hdl.sequencer import Sequencer
+from hdl.sparse.accumulate import Accumulate
+from hdl.sparse.counts import Counts, Segment
+from hdl.sparse.decode import Decode
+from hdl.sparse.drain import Drain
+from hdl.sparse.element import Element
+from hdl.sparse.engine import Engine
+from hdl.sparse.fetch import Fetch
+from hdl.sparse.queue import SegmentQueue
+from hdl.sparse.scan import Scan
+from hdl.streams import Queue
+
+__all__ = ["BENCHES", "ODD", "ONE", "WIDE"]
+
+# A single element, codes of 8 bits with 1 bit of delta, and long columns.
+ONE = Configuration(
+    elements=1,
+    scan_width=1,
+    accumulator_width=44,
+    code_width=8,
+    count_width=10,
+    queue_depth=8,
+    weight_depth=2048,
+    column_depth=64,
+    row_depth=256,
+    codebook_depth=768,
+    bias_depth=512,
+    activation_depth=256,
+    layer_depth=3,
+    counter_width=32,
+)
+# Several blocks to a row, and short counts.
+WIDE = Configuration(
+    elements=4,
+    scan_width=2,
+    accumulator_width=40,
+    count_width=4,
+    queue_depth=12,
+    weight_depth=512,
+    column_depth=128,
+    row_depth=16,
+    codebook_depth=256,
+    bias_depth=128,
+    activation_depth=64,
+    layer_depth=4,
+    counter_width=16,
+)
+# Nothing is a power of two.
+ODD = Configuration(
+    elements=3,
+    scan_width=3,
+    activation_width=8,
+    weight_width=9,
+    accumulator_width=25,
+    code_width=5,
+    entry_width=7,
+    count_width=5,
+    queue_depth=9,
+    weight_depth=330,
+    column_depth=90,
+    row_depth=13,
+    codebook_depth=100,
+    bias_depth=99,
+    activation_depth=39,
+    layer_depth=5,
+    counter_width=17,
+)
+
+_ITEM = data.StructLayout({"number": signed(12), "flag": 1})
+_SEGMENT = Segment(64, 3, 8)
+
+
+def _each(name, unit):
+    """``unit`` for each of the configurations."""
+    configurations = {"one": ONE, "wide": WIDE, "odd": ODD}
+    return {f"{name}_{key}": partial(unit, value) for key, value in configurations.items()}
+
+
+# For each bench, its units by name. Names differ between benches too.
+BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
+    "requantise": {
+        "requantise_8": partial(Requantise, width=8, bias_width=5, result_width=4),
+        "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),
+        "requantise_48": partial(Requantise, width=48, bias_width=32, result_width=16),
+    },
+    "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 5, 32)},
+    "scan": {
+        f"scan_{lanes}": partial(Scan, scan_width=lanes, activation_width=width, depth=depth)
+        for lanes, width, depth in ((1, 16, 8), (3, 4, 5), (4, 8, 64))
+    },
+    "counts": {
+        f"counts_{lanes}": partial(
+            Counts,
+            scan_width=lanes,
+            activation_width=8,
+            count_width=width,
+            column_depth=columns,
+            weight_depth=depth,
+        )
+        for lanes, width, columns, depth in ((1, 3, 16, 64), (3, 2, 30, 90), (4, 6, 64, 4096))
+    },
+    "segment_queue": {
+        f"segment_queue_{depth}": partial(SegmentQueue, _SEGMENT, depth=depth)
+        for depth in (7, 8, 32)
+    },
+    "fetch": {
+        "fetch_short": partial(
+            Fetch,
+            weight_depth=34,
+            entry_width=5,
+            count_width=3,
+            row_depth=11,
+            code_width=4,
+            activation_width=8,
+        ),
+        "fetch_long": partial(
+            Fetch,
+            weight_depth=256,
+            entry_width=9,
+            count_width=6,
+            row_depth=256,
+            code_width=8,
+            activation_width=16,
+        ),
+    },
+    "decode": {
+        "decode_small": partial(Decode, row_depth=11, code_width=3, activation_width=4),
+        "decode_large": partial(Decode, row_depth=256, code_width=8, activation_width=16),
+    },
+    "accumulate": {
+        "accumulate_small": partial(
+            Accumulate,
+            row_depth=11,
+            code_width=3,
+            activation_width=8,
+            weight_width=9,
+            accumulator_width=24,
+            codebook_depth=13,
+        ),
+        "accumulate_large": partial(
+            Accumulate,
+            row_depth=64,
+            code_width=6,
+            activation_width=16,
+            weight_width=16,
+            accumulator_width=48,
+            codebook_depth=128,
+        ),
+    },
+    "element": _each("element", Element),
+    "drain": _each("drain", Drain),
+    "engine": {"engine_wide": partial(Engine, WIDE), "engine_odd": partial(Engine, ODD)},
+    "loader": _each("loader", Loader),
+    "sequencer": _each("sequencer", Sequencer),
+    "accelerator": _each("accelerator", Accelerator),
+}

@@ -310,10 +310,10 @@ class _Run:
         path = self.work_dir / f"{stage}.safetensors"
         key = _digest(self.key, stage)
         found = checkpoint.read(path) if self.resume else None
-        taken_up = found is not None and found.key == key
-        done = 0
-        if found is not None and taken_up:
-            model, done = Model.from_tensors(found.tensors), found.epoch
+        if found is not None and found.key != key:
+            found = None
+        if found is not None:
+            model = Model.from_tensors(found.tensors)
         trainer = Trainer(
             task(model),
             self.pictures,
@@ -322,8 +322,9 @@ class _Run:
             weight_decay=weight_decay,
             epochs=epochs,
         )
-        if found is not None and taken_up:
+        if found is not None:
             trainer.restore(found.tensors)
+        done = 0 if found is None else found.epoch
 
         self._tell("start", stage, done, epochs, model, measure=before)
         for epoch in range(done, epochs):

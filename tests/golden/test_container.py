@@ -97,7 +97,5 @@ def test_places_in_any_order():
 
 
 def test_header_too_large():
-    with pytest.raises(
-        ImageError, match=r"^header must have at most 1048576 bytes, not 1048608$"
-    ):
+    with pytest.raises(ImageError, match=r"^header must have at most 1048576 bytes, not 1048608$"):
         container.write({}, {"a": "b" * 2**20})

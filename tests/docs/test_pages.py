@@ -9,6 +9,7 @@ import pytest
 
 from cli.main import VERBS
 from docs.tiny import DEVICE, network
+from golden.compress.recipe import parse_recipe
 from golden.image import Layer, Network
 from hdl.configuration import PRESETS
 from hdl.sparse.counts import Counts
@@ -48,18 +49,51 @@ def test_links(page):
             assert anchor in anchors(file), target
 
 
+def blocks(page, language):
+    """What stands between fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 @pages
 def test_commands_and_files(page):
     text = page.read_text()
-    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    fenced = blocks(page, r"\w*")
     rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     code = "\n".join(fenced + re.findall(r"`([^`]+)`", rest))
     for verb in re.findall(r"\bprunus +([a-z]+)\b", code):
         assert verb in VERBS, verb
-    for module in re.findall(r"\bpython -m ((?:docs|bench)[\w.]*)", code):
+    for module in re.findall(r"\bpython -m (docs[\w.]*)", code):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
     for name in re.findall(r"\b(?:hdl|golden|mapping|sim|cli|tests|docs)/[\w/]+\.\w+", code):
         assert (ROOT / name).exists(), name
+
+
+def test_recipe():
+    (text,) = blocks(ROOT / "README.md", "toml")
+    assert parse_recipe(text).name == "own"
+
+
+def test_verbs_of_the_readme():
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| `prunus (\w+)` \|", text, re.MULTILINE) == list(VERBS)
+
+
+FIRST_CHANGE = ROOT / "docs" / "first-change.md"
+
+
+@pytest.mark.parametrize("diff", blocks(FIRST_CHANGE, "diff"))
+def test_changes_apply(diff):
+    """What a change takes away, and what stands around it, is there."""
+    before = "".join(line[1:] + "\n" for line in diff.splitlines() if line[0] in " -")
+    sources = [path for name in ("hdl", "mapping", "sim") for path in (ROOT / name).rglob("*.py")]
+    assert sum(before in path.read_text() for path in sources) == 1
+
+
+def test_simulation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks(FIRST_CHANGE, "py")
+    exec(compile(code, "first-change.md", "exec"), {})
+    assert (tmp_path / "waves.vcd").stat().st_size
 
 
 def test_cycles_of_a_layer():

@@ -444,6 +444,7 @@ def test_every_flipped_bit_is_refused():
         ({"layer": "[]"}, r"layer must name 1 to 1024 layers, not 0"),
         ({"layer": str(["fc"] * 1025).replace("'", '"')}, r"layer must name 1 to 1024 layers, no"),
         ({"layer": '["fc","fc2"]'}, r"outputs must have 2 elements, one a layer, not 1"),
+        ({"outputs": "[3,3]"}, r"outputs must have 1 elements, one a layer, not 2"),
         ({"layer": "[7]"}, r"layer 7: name must be 1 to 128 printable characters, not 7"),
         ({"layer": '["a\\ud800b"]'}, r"layer 'a\\ud800b': name must be 1 to 128 printable char"),
         ({"layer": '{"fc": 1, "fc": 2}'}, r"layer must be JSON: a key occurs twice"),
@@ -516,6 +517,10 @@ def replaced(name, tensor):
         (
             replaced("0.bias", np.zeros(2, np.int16)),
             r"layer 'fc': bias must be a vector of uint8 with 2 to 2 elements, not int16 of",
+        ),
+        (
+            replaced("0.bias", np.zeros((2, 1), np.uint8)),
+            r"layer 'fc': bias must be a vector of uint8 with 2 to 2 elements, not uint8 of",
         ),
         # Code 0, which means no weight, has a word and occurs.
         (
@@ -614,6 +619,8 @@ def test_memory_of_many_wide_layers_is_refused():
         ((1000, 1000), 0.01, 1),
         ((200_000, 1), 0.1, 1),
         ((1, 200_000), 0.1, 1),
+        ((200_000, 1), 0.001, 1),
+        ((1, 200_000), 0.001, 1),
     ],
 )
 def test_decoding_takes_no_more_memory_than_foreseen(monkeypatch, shape, density, columns):

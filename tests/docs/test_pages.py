@@ -11,7 +11,7 @@ from cli.main import VERBS
 from docs.tiny import DEVICE, network
 from golden.compress.recipe import parse_recipe
 from golden.image import Layer, Network
-from hdl.configuration import PRESETS
+from hdl.configuration import PRESETS, Configuration
 from hdl.sparse.counts import Counts
 from hdl.sparse.drain import Drain
 from hdl.sparse.fetch import Fetch
@@ -110,14 +110,32 @@ def test_cycles_of_a_layer():
     assert cycles.tolist() == [16 + first, 16 + later, 16 + later]
 
 
+@pytest.mark.parametrize(("before", "cycles"), [(1, 2), (2, 1)])
+def test_what_an_escape_costs(before, cycles):
+    """Each column has an escape and a weight; the first one decides where they start."""
+    device = Configuration(elements=1, scan_width=1, entry_width=6, code_width=4, row_depth=16)
+    matrix = np.zeros((16, 201), np.uint8)
+    matrix[:before, 0] = 1
+    matrix[15, 1:] = 1
+    laid = plan(Network("escapes", (_layer("fc", matrix, code_width=4),), 16, 0), device)
+    assert laid.layers[0].padding == 200
+    predicted = predict(laid, [np.ones((1, 201), int)])
+    assert predicted.cycles[0, 0] == before + 200 * cycles + 12
+    assert predicted.padding.sum() == 200 * (cycles - 1)
+
+
 def _identity(name, size):
+    return _layer(name, np.eye(size, dtype=np.uint8), code_width=2)
+
+
+def _layer(name, matrix, code_width):
     return Layer.from_matrix(
         name,
-        np.eye(size, dtype=np.uint8),
-        codebook=np.array([0, 1, 2, 3], np.int16),
-        code_width=2,
+        matrix,
+        codebook=np.arange(2**code_width, dtype=np.int16),
+        code_width=code_width,
         weight_radix=0,
-        bias=np.zeros(size, np.int32),
+        bias=np.zeros(len(matrix), np.int32),
         output_radix=0,
         activation="none",
     )

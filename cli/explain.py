@@ -98,7 +98,7 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
         "Layers",
         [
             *("layer", "rows per element", "entries", "padding", "code bits", "delta bits"),
-            *("most in a column", "balance"),
+            *("longest column", "balance"),
         ],
         [
             [

@@ -1,6 +1,7 @@
 """The command ``prunus``: its verbs, and what becomes of an error."""
 
 import difflib
+import io
 import sys
 from importlib import import_module
 
@@ -94,6 +95,9 @@ def prunus() -> None:
 
 def main() -> None:
     """Entry point of the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may have letters that the terminal does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         prunus(prog_name="prunus")
     except KeyboardInterrupt:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Output", "check_target", "percent", "plain", "write_whole"]
 
 Cell = str | int | float | None
+# Columns of the widest table.
+_WIDEST = 1000
 # A number and its unit.
 _NUMBER = re.compile(r"-?[\d,.]+ ?\S{0,3}")
 
@@ -38,11 +40,15 @@ class Output:
 
     @cached_property
     def _stdout(self) -> "Console":
-        return _console(sys.stdout)
+        from rich.console import Console
+
+        return Console(file=sys.stdout, width=_WIDEST)
 
     @cached_property
     def _stderr(self) -> "Console":
-        return _console(sys.stderr)
+        from rich.console import Console
+
+        return Console(file=sys.stderr)
 
     def emit(self, document: dict[str, Any]) -> bool:
         """Write the document if there is to be one. Whether it was."""
@@ -62,7 +68,10 @@ class Output:
         rows: Iterable[Sequence[Cell]],
         total: Sequence[Cell] | None = None,
     ) -> None:
-        """A table of the result, for people. What is a number in it is aligned to the right."""
+        """A table of the result, for people. What is a number in it is aligned to the right.
+
+        It is as wide as it needs to be: what is wrapped cannot be copied.
+        """
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -80,10 +89,9 @@ class Output:
             cells = [_text(row[index]) for row in body if row[index] is not None]
             number = all(map(_NUMBER.fullmatch, cells))
             table.add_column(
-                column,
+                column.replace(" ", "\n") if number else column,
                 footer=_text(total[index]) if total else "",
                 justify="right" if number else "left",
-                overflow="fold",
             )
         for row in body:
             table.add_row(*(Text(_text(cell)) for cell in row))
@@ -184,13 +192,6 @@ def write_whole(path: Path, content: bytes | str) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
-
-
-def _console(file: Any) -> "Console":
-    from rich.console import Console
-
-    # What is piped into a file or another program is not cut to the width of a terminal.
-    return Console(file=file, width=None if file.isatty() else 1000)
 
 
 def _text(cell: Cell) -> str:

@@ -18,6 +18,10 @@ from tests.golden.strategies import matrix_layer, networks, small_layer, small_n
         ({"code_width": 9}, r"layer 'fc': code_width must be an integer from 2 to 8, not 9"),
         ({"code_width": True}, r"layer 'fc': code_width must be an integer from 2 to 8, not True"),
         ({"code_width": 2.0}, r"layer 'fc': code_width must be an integer from 2 to 8, not 2\.0"),
+        (
+            {"weight_radix": True},
+            r"layer 'fc': weight_radix must be an integer from 0 to 31, not Tr",
+        ),
         ({"weight_radix": -1}, r"layer 'fc': weight_radix must be an integer from 0 to 31, not -1"),
         ({"weight_radix": 32}, r"layer 'fc': weight_radix must be an integer from 0 to 31, not 32"),
         ({"output_radix": 32}, r"layer 'fc': output_radix must be an integer from -16 to 31, not "),

@@ -19,7 +19,7 @@ class Sequencer(wiring.Component):
     A vector begins as soon as the input offers its first block. The next layer starts in the
     cycle in which the one before it is quiet, and the next vector in that of the last layer. After
     a reset, counters and both banks of accumulators are cleared first, which takes
-    ``layer_depth + 2 * row_depth * elements / scan_width`` cycles and a few.
+    ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report
     before, then the counters of each element in the order of

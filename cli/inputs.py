@@ -22,6 +22,7 @@ __all__ = ["DATASETS", "Inputs", "accuracy", "input_options", "read_inputs"]
 DATASETS = ("digits", "mnist", "fashion-mnist")
 _SEED = 1
 _RANDOM = 16
+_MOST = 1_000_000
 _LARGEST = 1 << 30
 
 Options = dict[str, Any]
@@ -72,7 +73,10 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
                 "--dataset", type=click.Choice(DATASETS), help="The test pictures of a data set."
             ),
             click.option(
-                "--random", type=click.IntRange(1), metavar="N", help="So many random vectors."
+                "--random",
+                type=click.IntRange(1, _MOST),
+                metavar="N",
+                help="So many random vectors.",
             ),
             click.option(
                 "--density",

@@ -73,7 +73,7 @@ class Prunus(click.Group):
         except click.exceptions.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:
-            silence_stdout(error)
+            silence_stdout()
             raise as_failure(error, as_json=as_json) from error
 
 

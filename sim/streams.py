@@ -23,8 +23,6 @@ class Unit:
     """
 
     def __init__(self, dut: Any, name: str) -> None:
-        self.clk = dut.clk
-        self.rst = dut.rst
         self._dut = dut
         self._name = name
         self.component = next(units[name] for units in BENCHES.values() if name in units)()
@@ -67,6 +65,7 @@ class Stream:
     def __init__(self, unit: Unit, name: str, *, stall: float = 0.0) -> None:
         self.name = name
         self.clk = unit.clk
+        self.rst = unit.rst
         self.payload = getattr(unit, f"{name}__payload")
         self.valid = getattr(unit, f"{name}__valid")
         self.ready = getattr(unit, f"{name}__ready")
@@ -77,9 +76,7 @@ class Stream:
         await self._hold_off()
         self.payload.value = payload
         self.valid.value = 1
-        await RisingEdge(self.clk)
-        while not self.ready.value:
-            await RisingEdge(self.clk)
+        await self._edge_with(self.ready)
         self.valid.value = 0
 
     async def put_all(self, payloads: Iterable[int]) -> None:
@@ -90,9 +87,7 @@ class Stream:
         """Take one payload."""
         await self._hold_off()
         self.ready.value = 1
-        await RisingEdge(self.clk)
-        while not self.valid.value:
-            await RisingEdge(self.clk)
+        await self._edge_with(self.valid)
         self.ready.value = 0
         return self.payload.value
 
@@ -100,15 +95,25 @@ class Stream:
         return [int(await self.get()) for _ in range(count)]
 
     async def check_held(self) -> None:
-        """Check forever that a payload on offer is neither changed nor withdrawn."""
+        """Check forever that a payload on offer is neither changed nor withdrawn, but by a reset."""
         offered = None
         while True:
-            await RisingEdge(self.clk)
-            if offered is not None:
+            if offered is None:
+                await self._edge_with(self.valid)
+            else:
+                await RisingEdge(self.clk)
                 assert self.valid.value, f"{self.name}: payload withdrawn before it was taken"
                 assert self.payload.value == offered, f"{self.name}: payload changed on offer"
-            waiting = self.valid.value and not self.ready.value
+            waiting = not self.ready.value and not self.rst.value
             offered = self.payload.value if waiting else None
+
+    async def _edge_with(self, signal: Any) -> None:
+        """Wait for the first clock edge that sees ``signal`` set."""
+        await RisingEdge(self.clk)
+        while not signal.value:
+            # Python is not called in the cycles between.
+            await RisingEdge(signal)
+            await RisingEdge(self.clk)
 
     async def _hold_off(self) -> None:
         while random.random() < self._stall:

@@ -5,16 +5,23 @@ import os
 import pytest
 
 from sim import toolchain
-from sim.runner import PROGRAMS
+from sim.runner import BOTH, PROGRAMS
 
 
-@pytest.fixture(params=PROGRAMS)
-def simulator(request):
-    """Each simulator, or the one that the environment variable ``SIM`` names."""
+def pytest_generate_tests(metafunc):
+    """The one that ``SIM`` names; or else Icarus, and for some benches Verilator too."""
+    if "simulator" not in metafunc.fixturenames:
+        return
+    bench = metafunc.module.__name__.rpartition("test_")[2]
     chosen = os.environ.get("SIM")
-    if chosen and request.param != chosen:
-        pytest.skip(f"SIM is {chosen}")
-    tool = toolchain.find(PROGRAMS[request.param])
-    if tool.path is None:
-        pytest.skip(f"needs {tool.name}: {tool.install}")
-    return request.param
+    names = [chosen] if chosen else list(PROGRAMS)
+    # What the only simulator there is does not run, nothing would.
+    if not chosen and bench not in BOTH and toolchain.find(PROGRAMS["icarus"]).path:
+        names = ["icarus"]
+    metafunc.parametrize("simulator", [_parameter(name) for name in names])
+
+
+def _parameter(name):
+    tool = toolchain.find(PROGRAMS[name])
+    missing = pytest.mark.skipif(tool.path is None, reason=f"needs {tool.name}: {tool.install}")
+    return pytest.param(name, marks=missing)

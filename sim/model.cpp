@@ -1,7 +1,8 @@
 // The accelerator behind a C interface: whole vectors in and out, no call per cycle.
 //
-// Compiled together with what Verilator makes of the design. A beat of the streams `i` and `o`, and
-// of `tap`, has LANES activations of WIDTH bits.
+// Compiled together with what Verilator makes of the design inside sim.harness, which registers
+// every input: what the pins are set to before an edge holds for the cycle after it. A beat of the
+// streams `i` and `o`, and of `tap`, has LANES activations of WIDTH bits.
 
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,8 @@ class Model {
         context.traceEverOn(true);
         if (waves) {
             top.trace(&trace, 99);
+            trace.set_time_unit("ns");
+            trace.set_time_resolution("ns");
             trace.open(waves);
         }
 #else
@@ -72,33 +75,30 @@ class Model {
     ~Model() {
         top.final();
 #if VM_TRACE
-        if (trace.isOpen()) trace.close();
+        trace.close();
 #endif
     }
 
-    // The inputs have been set for a cycle. Afterwards, the outputs say what the edge acts on.
-    void settle() {
-        top.clk = 0;
-        top.eval();
-        dump(0);
-    }
-
-    // The edge that ends the cycle.
+    // Ends the cycle at hand. Then the outputs are those of the next one, with the inputs as set.
     void edge() {
+        ++cycles;
         top.clk = 1;
         top.eval();
+        dump(0);
+        top.clk = 0;
+        top.eval();
         dump(5);
-        ++cycles;
     }
 
     VerilatedContext context;
     Vprunus top{&context};
     uint64_t cycles = 0;
+    bool tracing = false;
 
   private:
     void dump(unsigned time) {
 #if VM_TRACE
-        if (trace.isOpen()) trace.dump(10 * cycles + time);
+        if (tracing) trace.dump(10 * cycles + time);
 #else
         (void)time;
 #endif
@@ -117,7 +117,8 @@ struct Run {
     int16_t *taps;      // or null; activations of all layers
     uint64_t *tapped;   // of each beat of taps: cycles before it was there
     int64_t vectors, beats_in, beats_out, beats_tap;
-    int64_t ahead; // vectors under way at a time, at most
+    int64_t ahead;  // vectors under way at a time, at most
+    int64_t traced; // vectors until which all signals are traced
     int64_t sent, received, seen;
     int64_t cycles, idle; // since the beginning, and since a beat was sent or received
 };
@@ -140,9 +141,9 @@ void prunus_reset(void *handle) {
     model.top.o___05Fready = 0;
     model.top.counters___05Fready = 0;
     model.top.rst = 1;
-    model.settle();
     model.edge();
     model.top.rst = 0;
+    model.edge();
 }
 
 // Sends beats to the loader, until `patience` cycles pass in which it takes none. Returns how many
@@ -150,18 +151,19 @@ void prunus_reset(void *handle) {
 int64_t prunus_load(void *handle, const uint32_t *beats, int64_t count, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
     Vprunus &top = model.top;
-    int64_t sent = 0;
-    top.load___05Fvalid = 1;
-    for (int64_t idle = 0; sent < count && idle < patience; ++idle) {
+    int64_t sent = 0, idle = 0;
+    while (sent < count && idle < patience) {
         top.load___05Fpayload = beats[sent];
-        model.settle();
+        top.load___05Fvalid = 1;
+        model.edge();
+        ++idle;
         if (top.load___05Fready) {
             ++sent;
-            idle = -1;
+            idle = 0;
         }
-        model.edge();
     }
     top.load___05Fvalid = 0;
+    model.edge();
     return sent;
 }
 
@@ -172,37 +174,43 @@ void prunus_run(void *handle, Run *state, int64_t cycles, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
     Vprunus &top = model.top;
     Run run = *state;
-    const int64_t beats_in = run.vectors * run.beats_in, beats_out = run.vectors * run.beats_out;
+    const int64_t beats_in = run.vectors * run.beats_in;
+    const int64_t beats_out = run.vectors * run.beats_out;
     const int64_t beats_tap = run.taps ? run.vectors * run.beats_tap : 0;
     const int64_t end = run.cycles + cycles;
-    top.o___05Fready = 1;
     while (run.received < beats_out && run.cycles < end && run.idle < patience) {
-        const bool send =
-            run.sent < beats_in && (run.sent % run.beats_in != 0 ||
-                                    run.sent / run.beats_in < run.received / run.beats_out + run.ahead);
-        top.i___05Fvalid = send;
+        const int64_t vector = run.sent / run.beats_in;
+        const bool begun = run.sent % run.beats_in != 0;
+        const bool send = run.sent < beats_in &&
+                          (begun || vector < run.received / run.beats_out + run.ahead);
         if (send) write_block(top.i___05Fpayload, run.inputs + run.sent * LANES);
-        model.settle();
-        ++run.idle;
+        top.i___05Fvalid = send;
+        top.o___05Fready = 1;
+        model.tracing = run.received < run.traced * run.beats_out;
+        model.edge();
         if (run.seen < beats_tap && top.tap_valid) {
             read_block(top.tap, run.taps + run.seen * LANES);
             run.tapped[run.seen++] = uint64_t(run.cycles);
         }
         ++run.cycles;
+        ++run.idle;
+        if (send && top.i___05Fready) {
+            ++run.sent;
+            run.idle = 0;
+        }
         if (top.o___05Fvalid) {
             read_block(top.o___05Fpayload, run.outputs + run.received * LANES);
             if (++run.received % run.beats_out == 0)
                 run.finished[run.received / run.beats_out - 1] = uint64_t(run.cycles);
             run.idle = 0;
         }
-        if (send && top.i___05Fready) {
-            ++run.sent;
-            run.idle = 0;
-        }
+    }
+    if (run.received == beats_out) {
+        top.i___05Fvalid = 0;
+        top.o___05Fready = 0;
         model.edge();
     }
-    top.i___05Fvalid = 0;
-    top.o___05Fready = 0;
+    model.tracing = false;
     *state = run;
 }
 
@@ -217,17 +225,18 @@ int64_t prunus_layer(void *handle) {
 int64_t prunus_report(void *handle, uint32_t *numbers, int64_t count, int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
     Vprunus &top = model.top;
-    int64_t received = 0;
-    top.counters___05Fready = 1;
-    for (int64_t idle = 0; received < count && idle < patience; ++idle) {
-        model.settle();
+    int64_t received = 0, idle = 0;
+    while (received < count && idle < patience) {
+        top.counters___05Fready = 1;
+        model.edge();
+        ++idle;
         if (top.counters___05Fvalid) {
             numbers[received++] = uint32_t(top.counters___05Fpayload);
-            idle = -1;
+            idle = 0;
         }
-        model.edge();
     }
     top.counters___05Fready = 0;
+    model.edge();
     return received;
 }
 

@@ -1,5 +1,6 @@
 """The programs that simulation needs: where they are, and what installs them."""
 
+import errno
 import importlib.util
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 from golden.errors import ToolError
@@ -45,13 +47,17 @@ def tools() -> list[Tool]:
     return [find(name) for name, _, _ in _KNOWN]
 
 
-@lru_cache
 def find(name: str) -> Tool:
     """The program ``name``, one of those that :func:`tools` lists."""
+    return _find(name, os.environ.get("PATH", os.defpath))
+
+
+@lru_cache
+def _find(name: str, search: str) -> Tool:
     for known, purpose, install in _KNOWN:
         if known == name:
-            path = _verilator() if name == "verilator" else _which(name)
-            return Tool(name, path, path and _version(path), purpose, install)
+            path = _verilator() if name == "verilator" else _which(name, search)
+            return Tool(name, path, path and _version(name, path), purpose, install)
     raise ValueError(f"name must be one of {[known for known, _, _ in _KNOWN]}, not {name!r}")
 
 
@@ -97,6 +103,8 @@ def run(
     ------
     ToolError
         If one fails or takes more than ``limit`` seconds. The message has the end of the log.
+    OSError
+        If one fails and the disk is full.
     """
     waiting = [[str(word) for word in command] for command in commands]
     running: list[tuple[subprocess.Popen, list[str]]] = []
@@ -127,6 +135,7 @@ def run(
                     ) from None
                 running.pop(0)
                 if status:
+                    _check_room(folder)
                     raise ToolError(
                         f"{Path(command[0]).name} failed with status {status}:\n{_tail(log)}\n"
                         f"All of its output is in {log}"
@@ -134,6 +143,12 @@ def run(
         finally:
             for process, _ in running:
                 _end(process)
+
+
+def _check_room(folder: Path) -> None:
+    """Say so if the disk is full: what programs make of that can be far from it."""
+    if shutil.disk_usage(folder).free < 1 << 20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -158,22 +173,22 @@ def _verilator() -> Path | None:
     return path if path.is_file() else None
 
 
-def _which(name: str) -> Path | None:
-    path = shutil.which(name)
+def _which(name: str, search: str) -> Path | None:
+    path = shutil.which(name, path=search)
     return Path(path) if path else None
 
 
-def _version(path: Path) -> str | None:
-    option = "-V" if path.name == "iverilog" else "--version"
-    root = str(path.parent.parent)
+def _version(name: str, path: Path) -> str | None:
+    if name == "verilator":
+        # Built from a development version, it does not know its number.
+        return metadata.version(name)
     try:
         answer = subprocess.run(
-            [path, option],
+            [path, "-V" if name == "iverilog" else "--version"],
             capture_output=True,
             text=True,
             errors="replace",
             timeout=30,
-            env={**os.environ, "VERILATOR_ROOT": root},
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -6,6 +6,7 @@ Verilator turns the design into C++, and ``model.cpp`` puts a C interface around
 import ctypes
 import os
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,8 @@ class CompiledModel:
 
     # Seconds that Python stays away at a time: Ctrl-C works and progress is told as often.
     SLICE = 0.2
+    # The same for loading, in beats.
+    LOADED = 100_000
     # Vectors that are traced: 12 MB each, for LeNet-300-100 on 16 elements.
     TRACED = 4
 
@@ -101,16 +104,16 @@ class CompiledModel:
         if not isinstance(configuration, Configuration):
             raise TypeError(f"configuration must be a Configuration, not {configuration!r}")
         self.configuration = configuration
-        self._handle: int | None = None
         self._plan: Plan | None = None
         self._patience = _patience(configuration)
-        self._slice = 1000
         self._waves = waves
         self._traced = 0
         if waves is not None:
             _empty(waves)
         self._library = _open(build(configuration, trace=waves is not None))
-        self._handle = self._library.prunus_new(None if waves is None else os.fsencode(waves))
+        trace = None if waves is None else os.fsencode(waves)
+        self._handle: int | None = self._library.prunus_new(trace)
+        self._delete = weakref.finalize(self, self._library.prunus_delete, self._handle)
         self.reset()
 
     def __enter__(self) -> Self:
@@ -121,9 +124,8 @@ class CompiledModel:
 
     def close(self) -> None:
         """Give its memory back, and finish the trace. What is closed may be closed again."""
-        if self._handle is not None:
-            self._library.prunus_delete(self._handle)
-            self._handle = None
+        self._delete()
+        self._handle = None
 
     @property
     def cycles(self) -> int:
@@ -176,7 +178,8 @@ class CompiledModel:
         Raises
         ------
         TypeError, ValueError
-            If ``inputs`` are not integers of that width and shape, or ``ahead`` is not positive.
+            If ``inputs`` are not integers of that width and shape, or are none, or ``ahead`` is
+            not positive.
         PrunusError
             If no network is loaded, or the accelerator comes to a halt.
         """
@@ -251,14 +254,21 @@ class CompiledModel:
 
     def _send(self, beats: np.ndarray) -> None:
         beats = np.ascontiguousarray(beats, np.uint32)
-        taken = self._library.prunus_load(
-            self._open_handle(), beats.ctypes.data, len(beats), self._patience
-        )
-        if taken != len(beats):
-            raise PrunusError(
-                f"the accelerator took {taken} of {len(beats)} beats to load, "
-                f"then none for {self._patience} cycles"
-            )
+        try:
+            for sent in range(0, len(beats), self.LOADED):
+                part = beats[sent : sent + self.LOADED]
+                more = sent + len(part) < len(beats)
+                taken = self._library.prunus_load(
+                    self._open_handle(), part.ctypes.data, len(part), more, self._patience
+                )
+                if taken != len(part):
+                    raise PrunusError(
+                        f"the accelerator took {sent + taken} of {len(beats)} beats to load, "
+                        f"then none for {self._patience} cycles"
+                    )
+        except BaseException:
+            self.reset()
+            raise
 
     def _advance(
         self,
@@ -267,21 +277,27 @@ class CompiledModel:
         plan: Plan,
         progress: Callable[[int], object] | None,
     ) -> None:
+        cycles = 1000
         while state.received < state.vectors * state.beats_out:
-            begin, before = time.perf_counter(), state.cycles
-            self._library.prunus_run(handle, ctypes.byref(state), self._slice, self._patience)
+            begin = time.perf_counter()
+            self._library.prunus_run(handle, ctypes.byref(state), cycles, self._patience)
             if state.idle >= self._patience:
                 layer = self._library.prunus_layer(handle)
-                where = f"in layer {plan.layers[layer].name!r}" if layer >= 0 else "between vectors"
+                known = 0 <= layer < len(plan.layers)
+                where = f"in layer {plan.layers[layer].name!r}" if known else "between layers"
                 raise PrunusError(
                     f"the accelerator gave {state.received // state.beats_out} of {state.vectors} "
                     f"results, then nothing for {self._patience} cycles, {where}"
                 )
             seconds = max(time.perf_counter() - begin, 1e-6)
-            speed = (state.cycles - before) / seconds
-            self._slice = max(1000, int(speed * self.SLICE))
+            cycles = max(1000, int(cycles * self.SLICE / seconds))
             if progress is not None:
                 progress(state.received // state.beats_out)
+        if state.taps and state.seen != state.vectors * state.beats_tap:
+            raise PrunusError(
+                f"the accelerator showed {state.seen} blocks of activations, "
+                f"not {state.vectors * state.beats_tap}"
+            )
 
     def _begin_trace(self, batch: int) -> int:
         """How many of the next ``batch`` vectors are traced."""
@@ -319,8 +335,10 @@ def _empty(path: Path) -> None:
 def _checked(inputs: np.ndarray, plan: Plan) -> np.ndarray:
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "iu":
         raise TypeError(f"inputs must be an array of integers, not {inputs!r}")
+    if not inputs.size:
+        raise ValueError("inputs must be at least one vector, not none")
     high = 1 << (plan.network.activation_width - 1)
-    if inputs.size and not (-high <= inputs.min() and inputs.max() < high):
+    if not (-high <= inputs.min() and inputs.max() < high):
         raise ValueError(
             f"inputs must be {-high} to {high - 1}, not {inputs.min()} to {inputs.max()}"
         )
@@ -344,7 +362,7 @@ def _open(path: Path) -> ctypes.CDLL:
         ("delete", None, [handle]),
         ("cycles", number, [handle]),
         ("reset", None, [handle]),
-        ("load", number, [handle, pointer, number, number]),
+        ("load", number, [handle, pointer, number, ctypes.c_bool, number]),
         ("run", None, [handle, ctypes.POINTER(_State), number, number]),
         ("layer", number, [handle]),
         ("report", number, [handle, pointer, number, number]),

@@ -52,7 +52,7 @@ def _ports(component: wiring.Component) -> list[tuple[str, bool, int]]:
     for path, member, _ in component.signature.flatten(component):
         width = Shape.cast(member.shape).width
         ports.append(("__".join(map(str, path)), member.flow == In, width))
-    return [port for port in ports if port[2]]
+    return ports
 
 
 def _registered(component: wiring.Component, name: str, inside: str) -> str:
@@ -98,7 +98,9 @@ def _module(
         f"{'input' if is_input else 'output'} {_range(width)}{port}"
         for port, is_input, width in ports
     ]
-    connections = [f".{port}({values.get(port, port)})" for port, _, _ in ports]
+    # A port of no bits is not a port in Verilog; here it is one that is always 0.
+    body = [*body, *(f"  assign {port} = 0;" for port, _, width in ports if not width)]
+    connections = [f".{port}({values.get(port, port)})" for port, _, width in ports if width]
     lines = [
         f"module {name}(\n  " + ",\n  ".join(heads) + "\n);",
         *body,

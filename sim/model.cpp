@@ -147,8 +147,9 @@ void prunus_reset(void *handle) {
 }
 
 // Sends beats to the loader, until `patience` cycles pass in which it takes none. Returns how many
-// were taken.
-int64_t prunus_load(void *handle, const uint32_t *beats, int64_t count, int64_t patience) {
+// were taken. After the last ones, `more` is not set.
+int64_t prunus_load(void *handle, const uint32_t *beats, int64_t count, bool more,
+                    int64_t patience) {
     Model &model = *static_cast<Model *>(handle);
     Vprunus &top = model.top;
     int64_t sent = 0, idle = 0;
@@ -162,8 +163,10 @@ int64_t prunus_load(void *handle, const uint32_t *beats, int64_t count, int64_t 
             idle = 0;
         }
     }
-    top.load___05Fvalid = 0;
-    model.edge();
+    if (!more) {
+        top.load___05Fvalid = 0;
+        model.edge();
+    }
     return sent;
 }
 

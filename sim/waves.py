@@ -18,8 +18,14 @@ _ROOT = "TOP.harness.prunus"
 def groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     """Name of each group, with name, width and format of its signals.
 
-    Formats are those of :class:`vcd.gtkw.GTKWSave`.
+    Names begin inside the accelerator; formats are those of :class:`vcd.gtkw.GTKWSave`.
     """
+    for name, signals in _groups(configuration):
+        # What has no bits is not there.
+        yield name, [signal for signal in signals if signal[1]]
+
+
+def _groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     c = configuration
     activation, lanes = c.activation_width, range(c.scan_width)
     lane, row = (c.scan_width - 1).bit_length(), (c.row_depth - 1).bit_length()
@@ -121,6 +127,5 @@ def save(path: Path, trace: Path, configuration: Configuration, *, start: int) -
         for name, signals in groups(configuration):
             with writer.group(name, closed=name.startswith("element")):
                 for signal, width, datafmt in signals:
-                    if width:
-                        suffix = f"[{width - 1}:0]" if width > 1 else ""
-                        writer.trace(f"{_ROOT}.{signal}{suffix}", datafmt=datafmt)
+                    suffix = f"[{width - 1}:0]" if width > 1 else ""
+                    writer.trace(f"{_ROOT}.{signal}{suffix}", datafmt=datafmt)

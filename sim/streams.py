@@ -95,7 +95,7 @@ class Stream:
         return [int(await self.get()) for _ in range(count)]
 
     async def check_held(self) -> None:
-        """Check forever that a payload on offer is neither changed nor withdrawn, but by a reset."""
+        """Check forever that nothing but a reset changes or withdraws a payload on offer."""
         offered = None
         while True:
             if offered is None:

@@ -6,7 +6,8 @@ One float network is trained, and pruned and shared in several settings, each of
 image. An image is judged by the integers that :mod:`golden.network` computes for all test
 pictures, and by the size of its file, everything in it counted, against 266,610 float32
 parameters. Settings are compared by training pictures held back; the test pictures choose nothing.
-An interrupted run continues where it was.
+Then the compiled RTL of 16 elements runs every image on all test pictures, and each bit of each
+answer has to be the golden model's. An interrupted run continues where it was.
 """
 
 import argparse
@@ -24,10 +25,14 @@ import torch
 from golden.compress.pipeline import Compressed, compress
 from golden.compress.recipe import Recipe, load_recipe
 from golden.compress.report import Event
-from golden.errors import PrunusError
+from golden.errors import MismatchError, PrunusError
 from golden.fixed import quantise
-from golden.image import Network, ledger
+from golden.image import Network, ledger, load
 from golden.nets.data import Dataset, load_dataset
+from golden.network import run as golden_run
+from hdl.configuration import PRESETS
+from mapping import plan
+from sim.compiled import CompiledModel
 
 RECIPES = {"mnist": "lenet_300_100", "fashion-mnist": "lenet_300_100_fashion"}
 
@@ -67,6 +72,32 @@ def machine_inputs(network: Network, dataset: Dataset) -> tuple[np.ndarray, np.n
     """
     inputs = quantise(dataset.test_x, network.input_radix, network.activation_width)
     return inputs.numpy().astype(np.int16), dataset.test_y.numpy()
+
+
+def on_hardware(network: Network, dataset: Dataset, model: CompiledModel) -> dict[str, Any]:
+    """Every test picture on the RTL, against the golden model.
+
+    Raises
+    ------
+    MismatchError
+        If a bit differs.
+    """
+    inputs, classes = machine_inputs(network, dataset)
+    model.load(plan(network, model.configuration))
+    start = time.perf_counter()
+    run = model.run(inputs)
+    seconds = time.perf_counter() - start
+    golden = golden_run(network, torch.from_numpy(inputs))[-1][1].numpy()
+    wrong = int((run.outputs != golden).any(axis=1).sum())
+    if wrong:
+        raise MismatchError(f"{wrong} of {len(inputs)} pictures differ between RTL and golden")
+    return {
+        "pictures": len(inputs),
+        "equal": True,
+        "accuracy": float((run.outputs.argmax(axis=1) == classes).mean()),
+        "cycles_per_picture": run.cycles / len(inputs),
+        "cycles_per_second": run.cycles / seconds,
+    }
 
 
 def measure(result: Compressed) -> dict[str, Any]:
@@ -114,7 +145,7 @@ def run(dataset_name: str, work_dir: Path, log: Callable[[str], None]) -> dict[s
     """
     start = time.perf_counter()
     dataset = load_dataset(dataset_name)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for recipe in settings(dataset_name):
         log(f"densities {recipe.prune.densities}, bits {recipe.share.bits}")
         result = compress(recipe, work_dir, dataset=dataset, report=_stage_ends(log))
@@ -122,6 +153,12 @@ def run(dataset_name: str, work_dir: Path, log: Callable[[str], None]) -> dict[s
         image = f"{100 * result.stages[-1].after.density:.1f}%-{bits}bit.prunus"
         result.path.replace(work_dir / image)
         rows.append({"image": image, **measure(result)})
+
+    device = "pe16"
+    with CompiledModel(PRESETS[device]) as model:
+        for row in rows:
+            log(f"{row['image']} on {device}")
+            row["rtl"] = on_hardware(load(work_dir / row["image"]), dataset, model)
 
     good = [row for row in rows if row["validation_loss"] <= TOLERANCE]
     reference = result.stages[0].after
@@ -132,6 +169,7 @@ def run(dataset_name: str, work_dir: Path, log: Callable[[str], None]) -> dict[s
         "seconds": time.perf_counter() - start,
         "reference": dataclasses.asdict(reference),
         "tolerance": TOLERANCE,
+        "device": device,
         "rows": rows,
         "best": min(good, key=lambda row: row["bytes"])["image"] if good else None,
         "deep_compression": DEEP_COMPRESSION,
@@ -161,16 +199,19 @@ LeNet-300-100 on {document["dataset"]}, seed {document["seed"]}, torch {document
 float32: {reference["bytes"]:,} bytes, validation {100 * reference["validation"]:.2f} %, \
 test {100 * reference["accuracy"]:.2f} %
 
-density  bits   bytes  smaller  validation   loss    test   loss"""
+density  bits   bytes  smaller  validation   loss    test   loss   on RTL, cycles"""
     rows = [
         f"{100 * row['density']:6.2f} %  {row['bits'][0]:3}  {row['bytes']:6,}  "
         f"{row['ratio']:6.1f}x  {100 * row['validation']:8.2f} %  {row['validation_loss']:5.2f}"
         f"  {100 * row['accuracy']:5.2f} %  {row['loss']:5.2f}"
+        f"  {100 * row['rtl']['accuracy']:5.2f} %  {row['rtl']['cycles_per_picture']:5.1f}"
         f"{'  best' if row['image'] == document['best'] else ''}"
         for row in document["rows"]
     ]
     foot = f"""
 best: the smallest that loses at most {document["tolerance"]} points of validation
+on RTL: all test pictures on {document["device"]}, every bit equal to the golden model's; cycles a \
+picture
 Deep Compression on mnist: {paper["ratio"]}x, error {paper["reference_error"]} % before and \
 {paper["error"]} % after"""
     return "\n".join([head, *rows, foot])

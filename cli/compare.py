@@ -183,8 +183,10 @@ class Difference:
         Number of the vector.
     row : int
         Row of the layer.
-    element, element_row : int
-        Processing element that has the row, and as which of its own.
+    elements : list of int
+        Processing elements that add up the row: one, or one in each way if the layer is split.
+    element_row : int
+        As which row of their own.
     cycle : int or None
         When the activation came into being, counted from the start of the run; None if neither
         machine has a clock.
@@ -195,7 +197,7 @@ class Difference:
     layer: str
     vector: int
     row: int
-    element: int
+    elements: list[int]
     element_row: int
     cycle: int | None
     values: dict[str, int]
@@ -203,9 +205,11 @@ class Difference:
     def __str__(self) -> str:
         when = "" if self.cycle is None else f", cycle {self.cycle:,}"
         values = ", ".join(f"{name} has {value}" for name, value in self.values.items())
+        owners = "element" if len(self.elements) == 1 else "elements"
+        owners += f" {' and '.join(map(str, self.elements))}"
         return (
             f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row} "
-            f"(row {self.element_row} of processing element {self.element}){when}: {values}"
+            f"(row {self.element_row} of processing {owners}){when}: {values}"
         )
 
 
@@ -234,12 +238,12 @@ def difference(
         if cycles is not None:
             rows = rows[np.argsort(cycles[index][vector, rows], kind="stable")]
         row = int(rows[0])
-        local, element = divmod(int(layer.outputs[row]), plan.configuration.elements)
+        elements, local = layer.owners(row)
         return Difference(
             layer=layer.name,
             vector=vector,
             row=row,
-            element=element,
+            elements=elements,
             element_row=local,
             cycle=None if cycles is None else int(cycles[index][vector, row]),
             values={

@@ -52,10 +52,12 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
     layers = []
     for index, layer in enumerate(plan.layers):
         totals = layer.entries.totals
-        rows = np.bincount(layer.outputs % configuration.elements, minlength=len(totals))
+        members = configuration.elements // layer.teams
+        rows = np.bincount(layer.outputs % members, minlength=members)
         layers.append(
             {
                 "name": layer.name,
+                "split": layer.split,
                 "rows_per_element": {"least": int(rows.min()), "most": int(rows.max())},
                 "entries": int(totals.sum()),
                 "padding_entries": layer.padding,
@@ -97,12 +99,21 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
     output.table(
         "Layers",
         [
-            *("layer", "rows per element", "entries", "padding", "code bits", "delta bits"),
+            *(
+                "layer",
+                "split",
+                "rows per element",
+                "entries",
+                "padding",
+                "code bits",
+                "delta bits",
+            ),
             *("longest column", "balance"),
         ],
         [
             [
                 layer["name"],
+                "yes" if layer["split"] else "no",
                 f"{layer['rows_per_element']['least']} to {layer['rows_per_element']['most']}",
                 layer["entries"],
                 layer["padding_entries"],
@@ -181,12 +192,11 @@ def _memories(plan: "Plan") -> list[dict[str, Any]]:
     """What a network takes of each memory of its device."""
     c = plan.configuration
     layers = plan.layers
-    elements = c.elements
     heaviest = int(sum(layer.entries.totals for layer in layers).max())
     used = {
         "weights of an element": ("weight_depth", heaviest),
-        "column counts": ("column_depth", sum(layer.columns for layer in layers)),
-        "rows of an element": ("row_depth", max(x.positions // elements for x in layers)),
+        "column counts": ("column_depth", sum(layer.team_columns[0] for layer in layers)),
+        "rows of an element": ("row_depth", max(layer.rows for layer in layers)),
         "codebook values": ("codebook_depth", sum(len(x.layer.codebook) for x in layers)),
         "biases": ("bias_depth", sum(layer.positions for layer in layers)),
         "activations": ("activation_depth", max(max(x.columns, x.positions) for x in layers)),

@@ -46,6 +46,7 @@ _MEMORIES = {
     "element.fetch.words.fifo.storage": "words on their way from the memory of weights",
     "element.queue.queue.fifo.storage": "segments that wait in front of an element",
     "prunus.between.fifo.storage": "activations between two layers",
+    **{f"prunus.engine.blocks_{way}.fifo.storage": "blocks dealt to a scan" for way in range(16)},
     "prunus.engine.drain.biases": "biases, a block a word",
     "prunus.inputs.fifo.storage": "vectors that wait",
     "prunus.outputs.fifo.storage": "results that wait",

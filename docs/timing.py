@@ -24,7 +24,7 @@ VECTORS = 2
 _ELEMENT = {"counts": {}, "fetch": {}, "decode": {}, "accumulate": {"bank_0": {}, "bank_1": {}}}
 _UNITS = {
     "sequencer": {},
-    "engine": {"scan": {}, "element_0": _ELEMENT, "element_1": _ELEMENT},
+    "engine": {"scan_0": {}, "element_0": _ELEMENT, "element_1": _ELEMENT},
 }
 
 
@@ -102,8 +102,8 @@ def _signals(top):
         "layer": top.layer,
         "finish": top.units.sequencer.finish,
         "to_output": top.units.sequencer.to_output,
-        "step": engine.scan.step,
-        "step_valid": engine.scan.valid,
+        "step": engine.scan_0.step,
+        "step_valid": engine.scan_0.valid,
     }
     for n in range(2):
         element = getattr(engine, f"element_{n}").units

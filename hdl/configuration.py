@@ -21,6 +21,9 @@ class Configuration:
     """Processing elements, each with one multiplier: 1 to 256."""
     scan_width: int = 4
     """Activations examined a cycle, and transferred a beat. Divides ``elements``."""
+    ways: int = 1
+    """Scans, each of which can have an equal share of the elements and of the columns to itself.
+    A power of two; ``scan_width`` divides what one has of the elements."""
     activation_width: int = 16
     """Bits in an activation, two's complement: 8 to 16."""
     weight_width: int = 16
@@ -61,9 +64,15 @@ class Configuration:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
-        if self.elements % self.scan_width:
+        if self.ways & (self.ways - 1) or self.elements % self.ways:
             raise ValueError(
-                f"scan_width must divide elements ({self.elements}), not {self.scan_width!r}"
+                f"ways must be a power of two that divides elements ({self.elements}), "
+                f"not {self.ways!r}"
+            )
+        if self.way_elements % self.scan_width:
+            raise ValueError(
+                f"scan_width must divide the elements of a way ({self.way_elements}), "
+                f"not {self.scan_width!r}"
             )
         if self.entry_width <= self.code_width:
             raise ValueError(
@@ -74,6 +83,11 @@ class Configuration:
             value = getattr(self, name)
             if value % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
+
+    @property
+    def way_elements(self) -> int:
+        """Elements of a way."""
+        return self.elements // self.ways
 
     @property
     def groups(self) -> int:
@@ -87,6 +101,7 @@ _BLOCKED = ("column_depth", "bias_depth", "activation_depth")
 _RANGES = {
     "elements": (1, 256),
     "scan_width": (1, 16),
+    "ways": (1, 16),
     "activation_width": (8, 16),
     "weight_width": (8, 16),
     "accumulator_width": (24, 48),
@@ -108,7 +123,7 @@ _RANGES = {
 PRESETS = {
     "pe1": Configuration(elements=1, scan_width=1, weight_depth=1 << 15, row_depth=512),
     "pe4": Configuration(elements=4, weight_depth=1 << 13, row_depth=128),
-    "pe16": Configuration(elements=16),
-    "pe32": Configuration(elements=32, weight_depth=1 << 11),
-    "pe64": Configuration(elements=64, weight_depth=1 << 11),
+    "pe16": Configuration(elements=16, ways=2),
+    "pe32": Configuration(elements=32, ways=2, weight_depth=1 << 11),
+    "pe64": Configuration(elements=64, ways=2, weight_depth=1 << 11),
 }

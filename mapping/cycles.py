@@ -6,9 +6,11 @@ and an element's state is three numbers: words issued, words taken, and the kind
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hdl.configuration import Configuration
 from hdl.sparse.counts import Counts
 from hdl.sparse.drain import Drain
 from hdl.sparse.engine import Engine
@@ -16,19 +18,26 @@ from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
 from hdl.streams import Queue
-from mapping.plan import LayerPlan, Plan
+from mapping.layer import LayerPlan
 
-__all__ = ["Prediction", "predict", "useful"]
+if TYPE_CHECKING:
+    from mapping.plan import Plan
+
+__all__ = ["Prediction", "count", "predict", "useful"]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a report will say, vector by vector, when vectors are run one at a time."""
+    """What a report will say, vector by vector, when vectors are run one at a time.
+
+    The shapes are ``(batch, layers)`` and ``(batch, layers, elements)``, without ``layers`` where
+    there is only one.
+    """
 
     cycles: np.ndarray
-    """From the start of a layer to that of the next, int64 ``(batch, layers)``."""
+    """From the start of a layer to that of the next, int64."""
     busy: np.ndarray
-    """Cycles in which an element takes a weight, int64 ``(batch, layers, elements)``."""
+    """Cycles in which an element takes a weight, int64 with a number for each element."""
     padding: np.ndarray
     """Cycles in which it takes escapes only."""
     starved: np.ndarray
@@ -37,7 +46,7 @@ class Prediction:
     """Cycles in which its queue holds up the scan."""
 
 
-def useful(plan: Plan, activations: list[np.ndarray]) -> np.ndarray:
+def useful(plan: "Plan", activations: list[np.ndarray]) -> np.ndarray:
     """Products of two non-zeros, int64 ``(batch, layers)``; arguments as of :func:`predict`."""
     counts = []
     for layer, vectors in zip(plan.layers, activations, strict=True):
@@ -45,7 +54,7 @@ def useful(plan: Plan, activations: list[np.ndarray]) -> np.ndarray:
     return np.stack(counts, axis=1)
 
 
-def predict(plan: Plan, activations: list[np.ndarray]) -> Prediction:
+def predict(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     """Cycles and counters of each layer.
 
     Parameters
@@ -55,10 +64,15 @@ def predict(plan: Plan, activations: list[np.ndarray]) -> Prediction:
     activations : list of ndarray of int, ``(batch, layer.inputs)``
         The input of each layer, as the golden model gives it.
     """
-    runs = [
-        _run(plan, index, np.asarray(vectors) != 0) for index, vectors in enumerate(activations)
-    ]
-    return Prediction(*(np.stack(parts, axis=1) for parts in zip(*runs, strict=True)))
+    first = np.zeros(plan.configuration.elements, np.int64)
+    runs = []
+    for layer, vectors in zip(plan.layers, activations, strict=True):
+        nonzero = np.asarray(vectors) != 0
+        leads = layer is plan.layers[0]
+        runs.append(count(layer, plan.configuration, nonzero, first=first, leads=leads))
+        first = first + layer.entries.totals
+    names = Prediction.__dataclass_fields__
+    return Prediction(*(np.stack([getattr(run, name) for run in runs], axis=1) for name in names))
 
 
 # A kind of word is a number: which entries belong to the segment, which are escapes, whether it is
@@ -148,51 +162,82 @@ def _words(layer: LayerPlan, first: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def _steps(layer: LayerPlan, scan_width: int, nonzero: np.ndarray):
-    """What the scan tells, vector by vector.
+    """What the scans tell, one line for each vector and team.
 
     Returns
     -------
-    columns : ndarray of int64, ``(batch, steps)``
-        Column of each step, or ``layer.columns`` where there is none.
-    blocks : ndarray of int64, ``(batch, steps)``
-        Block of each step.
-    numbers : ndarray of int64, ``(batch,)``
-        Steps of each vector.
+    columns : ndarray of int64, ``(batch * teams, steps)``
+        Which of the team's columns each step tells, or the number of these where it tells none.
+    blocks : ndarray of int64, ``(batch * teams, steps + 1)``
+        How many of the team's blocks are done before each step.
+    numbers : ndarray of int64, ``(batch * teams,)``
+        Steps of each line.
     """
-    batch = len(nonzero)
-    placed = np.zeros((batch, layer.columns), bool)
+    batch, teams, length = len(nonzero), layer.teams, layer.team_columns[0]
+    exists = np.zeros((batch, teams * length), bool)
+    placed = np.zeros_like(exists)
+    exists[:, : layer.columns] = True
     placed[:, layer.inputs] = nonzero
-    in_blocks = placed.reshape(batch, -1, scan_width)
+
+    def dealt(array):
+        return array.reshape(batch, -1, teams, scan_width).swapaxes(1, 2).reshape(-1, length)
+
+    placed, exists = dealt(placed), dealt(exists)
     # A block without non-zeros has a step all the same: let its first lane stand for it.
-    tells = in_blocks.copy()
-    tells[:, :, 0] |= ~in_blocks.any(axis=2)
-    tells = tells.reshape(batch, -1)
+    tells = placed.copy()
+    empty = ~placed.reshape(len(placed), -1, scan_width).any(axis=2)
+    tells[:, ::scan_width] |= empty & exists[:, ::scan_width]
     numbers = tells.sum(axis=1)
-    vector, column = np.nonzero(tells)
-    step = np.arange(len(vector)) - (np.cumsum(numbers) - numbers)[vector]
-    columns = np.full((batch, int(numbers.max())), layer.columns)
-    blocks = np.zeros(columns.shape, np.int64)
-    columns[vector, step] = np.where(placed[vector, column], column, layer.columns)
-    blocks[vector, step] = column // scan_width
+    line, column = np.nonzero(tells)
+    step = np.arange(len(line)) - (np.cumsum(numbers) - numbers)[line]
+    columns = np.full((len(tells), int(numbers.max())), length)
+    columns[line, step] = np.where(placed[line, column], column, length)
+    blocks = np.full((len(tells), columns.shape[1] + 1), length // scan_width)
+    blocks[line, step] = column // scan_width
     return columns, blocks, numbers
 
 
-def _run(plan: Plan, index: int, nonzero: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Cycles, busy, padding, starved and blocked cycles of a layer."""
-    c = plan.configuration
-    layer = plan.layers[index]
-    earlier = [before.entries.totals for before in plan.layers[:index]]
-    kinds, starts, counts = _words(layer, sum(earlier, np.zeros(c.elements, np.int64)))
+def count(
+    layer: LayerPlan,
+    configuration: Configuration,
+    nonzero: np.ndarray,
+    *,
+    first: np.ndarray | None = None,
+    leads: bool = True,
+) -> Prediction:
+    """Cycles and counters of a layer.
+
+    Parameters
+    ----------
+    layer : LayerPlan
+    configuration : Configuration
+    nonzero : ndarray of bool, ``(batch, layer.inputs)``
+        Which activations are not zero.
+    first : ndarray of int64, ``(elements,)``
+        Address of each element's first entry of the layer; 0 if it is not given.
+    leads : bool
+        Whether the layer is the first one, so that it need not wait for another's results.
+    """
+    c = configuration
+    kinds, starts, counts = _words(
+        layer, np.zeros(c.elements, np.int64) if first is None else first
+    )
     columns, blocks, numbers = _steps(layer, c.scan_width, nonzero)
-    batch, longest = columns.shape
+    lines, longest = columns.shape
+    batch, teams = len(nonzero), layer.teams
 
     # Segments and words that an element has been told of before each step. The last column is one
     # without entries, for steps that tell none.
-    none = np.zeros((c.elements, 1), np.int64)
-    told_words = np.append(counts, none, axis=1).T[columns]
-    first_words = np.append(starts, none, axis=1).T[columns]
-    segments = np.zeros((batch, longest + 1, c.elements), np.int32)
-    words = np.zeros((batch, longest + 1, c.elements), np.int32)
+    def by_step(of_columns):
+        padded = np.append(of_columns, np.zeros((c.elements, 1), np.int64), axis=1)
+        padded = padded.reshape(teams, -1, padded.shape[1])
+        team = np.tile(np.arange(teams), batch)
+        return padded.transpose(0, 2, 1)[team[:, None], columns]
+
+    told_words, first_words = by_step(counts), by_step(starts)
+    members = told_words.shape[2]
+    segments = np.zeros((lines, longest + 1, members), np.int32)
+    words = np.zeros((lines, longest + 1, members), np.int32)
     np.cumsum(told_words > 0, axis=1, out=segments[:, 1:])
     np.cumsum(told_words, axis=1, out=words[:, 1:])
 
@@ -203,22 +248,15 @@ def _run(plan: Plan, index: int, nonzero: np.ndarray) -> tuple[np.ndarray, ...]:
     totals = words[:, -1].astype(np.int64)
     offsets = (np.cumsum(totals.ravel()) - totals.ravel()).reshape(totals.shape)
 
-    # Cycles count from the one in which the layer starts.
-    if index == 0:
-        available = 1
-    else:
-        available = Drain.LATENCY + Queue.latency(c.activation_depth // c.scan_width)
-    arrival = available + blocks
-    arrival[np.arange(longest) >= numbers[:, None]] = np.iinfo(np.int64).max
     to_queue = Scan.LATENCY + Counts.LATENCY
     to_fetch = to_queue + Queue.latency(c.queue_depth)
     limit = c.queue_depth - SegmentQueue.MARGIN
     held_then, takes, works, gives = _decoding()
+    deal = _Dealing(layer, c, batch, leads)
 
-    vectors = np.arange(batch)
-    arrival = np.append(arrival, np.full((batch, 1), np.iinfo(np.int64).max), axis=1)
     # The past that matters: steps begun, words issued, levels, and what was busy.
-    begun = [np.zeros(batch, np.int64)] * (to_fetch + 1)
+    line = np.arange(lines)
+    begun = [np.zeros(lines, np.int64)] * (to_fetch + 1)
     issued = [np.zeros(totals.shape, np.int64)] * (Fetch.LATENCY + 1)
     levels = [np.zeros(totals.shape, np.int64)] * 2
     idle_for = np.zeros(batch, np.int64)
@@ -232,13 +270,15 @@ def _run(plan: Plan, index: int, nonzero: np.ndarray) -> tuple[np.ndarray, ...]:
     while not cycles.all():
         now += 1
         # begun[-1] are the steps begun by the end of the cycle before, and so on back.
-        level = segments[vectors, begun[-1 - to_queue]] - left_queue
+        level = segments[line, begun[-1 - to_queue]] - left_queue
         blocked += levels[-1] >= limit
         hold = (levels[-2] >= limit).any(axis=1)
         scanning = begun[-1] < numbers
-        go = ~hold & (arrival[vectors, begun[-1]] <= now)
+        done = blocks[line, begun[-1]]
+        go = ~hold & scanning & (done < deal.visible(now))
+        deal.advance(now, done)
 
-        known = words[vectors, begun[-to_fetch]]
+        known = words[line, begun[-to_fetch]]
         outstanding = issued[-1] - taken
         issue = (issued[-1] < known) & (outstanding < Fetch.ROOM)
         ends = issue & (read[np.minimum(offsets + issued[-1], len(read) - 1)] >> 4 != 0)
@@ -249,8 +289,8 @@ def _run(plan: Plan, index: int, nonzero: np.ndarray) -> tuple[np.ndarray, ...]:
         busy += gives[at]
         padding += works[at] & ~gives[at]
 
-        active = ((level > 0) | (outstanding > 0) | (held > 0)).any(axis=1)
-        idle_for = np.where(scanning, 0, idle_for + 1)
+        active = ((level > 0) | (outstanding > 0) | (held > 0)).reshape(batch, -1).any(axis=1)
+        idle_for = np.where(scanning.reshape(batch, -1).any(axis=1), 0, idle_for + 1)
         quiet = (idle_for > Engine.ARRIVAL) & ~was_busy[-2]
         cycles[quiet & (cycles == 0)] = now
 
@@ -262,5 +302,34 @@ def _run(plan: Plan, index: int, nonzero: np.ndarray) -> tuple[np.ndarray, ...]:
         levels = [levels[-1], level]
         was_busy = [was_busy[-1], active]
 
-    starved = cycles[:, None] - busy - padding
-    return cycles, busy, padding, starved, blocked
+    busy, padding, blocked = (x.reshape(batch, -1) for x in (busy, padding, blocked))
+    return Prediction(cycles, busy, padding, cycles[:, None] - busy - padding, blocked)
+
+
+class _Dealing:
+    """How many blocks each scan has been dealt; lines as of :func:`_steps`."""
+
+    def __init__(self, layer: LayerPlan, configuration: Configuration, batch: int, leads: bool):
+        c = configuration
+        self.blocks = layer.columns // c.scan_width
+        self.teams = layer.teams
+        self.queued = c.ways > 1
+        # Cycle in which the first block is there; the others follow one a cycle.
+        drained = Drain.latency(c) + Queue.latency(c.activation_depth // c.scan_width)
+        self.available = 1 if leads else drained
+        self.dealt = np.zeros((batch, self.teams), np.int64)
+        self.vectors = np.arange(batch)
+
+    def visible(self, now: int) -> np.ndarray:
+        """Blocks that each scan sees in cycle ``now`` or has seen before."""
+        if self.queued:
+            return self.dealt.ravel()
+        return np.full(len(self.vectors), now - self.available + 1)
+
+    def advance(self, now: int, done: np.ndarray) -> None:
+        """Deal a block of each vector, if there is one, and room for it."""
+        count = self.dealt.sum(axis=1)
+        turn = self.vectors, count % self.teams
+        room = self.dealt[turn] - done.reshape(self.dealt.shape)[turn] < Queue.SHALLOW
+        there = (count < self.blocks) & (now - self.available >= count)
+        self.dealt[turn] += room & there

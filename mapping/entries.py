@@ -18,7 +18,8 @@ class Entries:
     escapes: np.ndarray
     """Which of them are escapes, bool ``(entries,)``."""
     counts: np.ndarray
-    """How many of them each element has in each column, int64 ``(elements, columns)``."""
+    """How many of them each element has in each of the columns that it is told of, in their
+    order, int64 ``(elements, columns)``. An element that is told of fewer has zeros at the end."""
 
     @property
     def totals(self) -> np.ndarray:
@@ -29,13 +30,13 @@ class Entries:
 def encode(
     layer: Layer,
     *,
-    outputs: np.ndarray,
-    inputs: np.ndarray,
-    columns: int,
-    elements: int,
+    row: np.ndarray,
+    element: np.ndarray,
+    column: np.ndarray,
+    shape: tuple[int, int],
     delta_width: int,
 ) -> Entries:
-    """Entries of ``layer`` on ``elements`` elements.
+    """Entries of ``layer``.
 
     An entry is ``code << delta_width | delta``, as :class:`hdl.sparse.fetch.Entry` defines it. A
     gap of ``2**delta_width`` rows or more is bridged by escapes. With as many bits left for the
@@ -45,20 +46,14 @@ def encode(
     ----------
     layer : Layer
         Its codes must fit the bits that ``delta_width`` leaves.
-    outputs : ndarray of int64, ``(layer.outputs,)``
-        Position of each row; see :func:`mapping.rows.assign`.
-    inputs : ndarray of int64, ``(layer.inputs,)``
-        Position of each column.
-    columns : int
-        Columns that are scanned, padding included.
-    elements : int
-        Number of elements.
+    row, element, column : ndarray of int64, ``(layer.nonzeros,)``
+        Where each weight goes: which row of which element, and which of its columns.
+    shape : tuple of int
+        Elements, and columns of an element.
     delta_width : int
         Bits of an entry that are not its code.
     """
-    position = outputs[layer.rows]
-    element, row = position % elements, position // elements
-    column = inputs[layer.columns]
+    elements, columns = shape
     order = np.lexsort((row, column, element))
     element, row, column, code = element[order], row[order], column[order], layer.codes[order]
 

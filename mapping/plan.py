@@ -1,5 +1,6 @@
 """A network laid out on a device: memory contents, layer program, and the way in and out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,42 +11,14 @@ from golden.image import Layer, Network
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
 from hdl.sparse import engine
-from mapping.entries import Entries, encode
-from mapping.rows import assign
+from mapping.cycles import count
+from mapping.layer import LayerPlan, lay_out
 
-__all__ = ["LayerPlan", "Plan", "plan"]
+__all__ = ["Plan", "plan"]
 
-
-@dataclass(frozen=True, eq=False)
-class LayerPlan:
-    """A layer laid out on a device."""
-
-    layer: Layer
-    inputs: np.ndarray
-    """Position of each input in the vector that is scanned, int64 ``(inputs,)``."""
-    outputs: np.ndarray
-    """Position of each output in the vector that is drained, int64 ``(outputs,)``."""
-    columns: int
-    """Length of the vector that is scanned, padding included."""
-    positions: int
-    """Length of the vector that is drained, padding included."""
-    delta_width: int
-    """Bits of an entry that are not its code."""
-    codebook: int
-    """Address of the first codebook value."""
-    shift: int
-    low: int
-    high: int
-    entries: Entries
-
-    @property
-    def name(self) -> str:
-        return self.layer.name
-
-    @property
-    def padding(self) -> int:
-        """Entries that hold no weight."""
-        return len(self.entries.values) - self.layer.nonzeros
+# Share of activations that a plan takes to be non-zero where it has to choose: between the 18 and
+# 41 % of the layers in EIE's table III, and those that are all non-zero.
+ACTIVITY = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +33,14 @@ class Plan:
     def load(self) -> np.ndarray:
         """Beats that load the network and let it run, uint32 ``(beats,)``."""
         c = self.configuration
-        entries = _concatenate(self.layers, lambda layer: _split(layer.entries))
-        counts = np.concatenate([layer.entries.counts for layer in self.layers], axis=1)
         packets = []
+        split = [_by_element(layer) for layer in self.layers]
         for element in range(c.elements):
-            mine = entries[element]
-            mine = np.append(mine, np.zeros(len(mine) % 2, mine.dtype))
-            packets.append(_packet(Space.WEIGHTS, mine.reshape(-1, 2), c.entry_width, element))
-            blocks = counts[element].reshape(-1, c.scan_width)
+            entries = np.concatenate([mine[element] for mine in split])
+            words = np.append(entries, np.zeros(len(entries) % 2, entries.dtype)).reshape(-1, 2)
+            packets.append(_packet(Space.WEIGHTS, words, c.entry_width, element))
+            counts = np.concatenate([_counts(layer, element, c) for layer in self.layers])
+            blocks = counts.reshape(-1, c.scan_width)
             packets.append(_packet(Space.COUNTS, blocks, c.count_width, element))
         codebooks = np.concatenate([layer.layer.codebook for layer in self.layers])
         packets.append(_packet(Space.CODEBOOK, codebooks.reshape(-1, 1), c.weight_width))
@@ -78,23 +51,28 @@ class Plan:
         return np.concatenate(packets)
 
     def _program(self) -> np.ndarray:
-        layout = engine.Layer(self.configuration)
+        c = self.configuration
+        layout = engine.Layer(c)
+        high = (1 << (self.network.activation_width - 1)) - 1
+        codebook = 0
         items = []
-        for index, layer in enumerate(self.layers):
+        for layer, shift in zip(self.layers, self.network.shifts, strict=True):
             fields = {
-                "blocks": layer.columns // self.configuration.scan_width,
+                "blocks": layer.columns // c.scan_width,
                 "delta_width": layer.delta_width,
-                "codebook": layer.codebook,
+                "codebook": codebook,
                 "scaling": {
-                    "rows": layer.positions // self.configuration.elements,
-                    "shift": layer.shift,
-                    "low": layer.low,
-                    "high": layer.high,
+                    "rows": layer.rows,
+                    "split": layer.split,
+                    "shift": shift,
+                    "low": 0 if layer.layer.activation == "relu" else -high - 1,
+                    "high": high,
                 },
-                "last": index == len(self.layers) - 1,
+                "last": layer is self.layers[-1],
             }
             bits = layout.const(fields).as_bits()
             items.append([(bits >> n) & 1 for n in range(layout.size)])
+            codebook += len(layer.layer.codebook)
         return _packet(Space.LAYERS, np.array(items), 1)
 
     @property
@@ -127,11 +105,22 @@ class Plan:
         return blocks.reshape(len(blocks), -1)[:, self.layers[-1].outputs]
 
 
-def plan(network: Network, configuration: Configuration) -> Plan:
+def plan(
+    network: Network, configuration: Configuration, *, activity: Sequence[float] | None = None
+) -> Plan:
     """Lay ``network`` out on a device.
 
     Rows go to elements by their non-zeros. The order in which a layer's results are drained is the
-    order in which the next one scans them, so that the permutation costs nothing.
+    order in which the next one scans them, so that the permutation costs nothing. A layer is split
+    over the ways if that takes fewer cycles.
+
+    Parameters
+    ----------
+    network : Network
+    configuration : Configuration
+    activity : sequence of float, optional
+        Share of each layer's input that is expected not to be zero, 0 to 1;
+        :data:`ACTIVITY` if it is not known. It has a say in cycles only, never in results.
 
     Raises
     ------
@@ -143,29 +132,21 @@ def plan(network: Network, configuration: Configuration) -> Plan:
     short.need("activation_width", network.activation_width, c.activation_width)
     short.need("layer_depth", len(network.layers), c.layer_depth)
 
-    high = (1 << (network.activation_width - 1)) - 1
     columns = -(-network.inputs // c.scan_width) * c.scan_width
     inputs = np.arange(network.inputs)
-    codebook = 0
-    layers = []
-    for layer, shift in zip(network.layers, network.shifts, strict=True):
+    layers: list[LayerPlan] = []
+    expected = [ACTIVITY] * len(network.layers) if activity is None else activity
+    for layer, shift, active in zip(network.layers, network.shifts, expected, strict=True):
+        chosen = _choose(layer, c, inputs, columns, active)
+        layers.append(chosen)
+        inputs, columns = chosen.outputs, chosen.positions
+
         short.layer = layer.name
-        outputs = assign(np.bincount(layer.rows, minlength=layer.outputs), c.elements)
-        positions = -(-layer.outputs // c.elements) * c.elements
         short.need("code_width", layer.code_width, c.code_width)
         short.need("entry_width", layer.code_width + 1, c.entry_width)
-        delta_width = max(1, c.entry_width - layer.code_width)
-        entries = encode(
-            layer,
-            outputs=outputs,
-            inputs=inputs,
-            columns=columns,
-            elements=c.elements,
-            delta_width=delta_width,
-        )
-        short.need("count_width", int(entries.counts.max()).bit_length(), c.count_width)
-        short.need("activation_depth", max(columns, positions), c.activation_depth)
-        short.need("row_depth", positions // c.elements, c.row_depth)
+        short.need("count_width", int(chosen.entries.counts.max()).bit_length(), c.count_width)
+        short.need("activation_depth", max(chosen.columns, chosen.positions), c.activation_depth)
+        short.need("row_depth", chosen.rows, c.row_depth)
         weights = layer.codebook.astype(np.int64)
         widest = int(np.where(weights < 0, ~weights, weights).max())
         short.need("weight_width", widest.bit_length() + 1, c.weight_width)
@@ -174,32 +155,35 @@ def plan(network: Network, configuration: Configuration) -> Plan:
             max(layer.accumulator_bits(network.activation_width), shift + 1),
             c.accumulator_width,
         )
-        layers.append(
-            LayerPlan(
-                layer=layer,
-                inputs=inputs,
-                outputs=outputs,
-                columns=columns,
-                positions=positions,
-                delta_width=delta_width,
-                codebook=codebook,
-                shift=shift,
-                low=0 if layer.activation == "relu" else -high - 1,
-                high=high,
-                entries=entries,
-            )
-        )
-        codebook += len(layer.codebook)
-        inputs, columns = outputs, positions
 
     short.layer = None
     totals = sum(layer.entries.totals for layer in layers)
     short.need("weight_depth", int(totals.max()) + int(totals.max()) % 2, c.weight_depth)
-    short.need("column_depth", sum(layer.columns for layer in layers), c.column_depth)
-    short.need("codebook_depth", codebook, c.codebook_depth)
+    short.need("column_depth", sum(layer.team_columns[0] for layer in layers), c.column_depth)
+    short.need("codebook_depth", sum(len(x.codebook) for x in network.layers), c.codebook_depth)
     short.need("bias_depth", sum(layer.positions for layer in layers), c.bias_depth)
     short.check(network)
     return Plan(network, configuration, tuple(layers))
+
+
+def _choose(
+    layer: Layer,
+    configuration: Configuration,
+    inputs: np.ndarray,
+    columns: int,
+    activity: float,
+) -> LayerPlan:
+    """The faster way to lay out ``layer``; the simpler one if they take the same time."""
+    options = [
+        lay_out(layer, configuration, inputs=inputs, columns=columns, split=split)
+        for split in ([False, True] if configuration.ways > 1 else [False])
+    ]
+    options = [one for one in options if one.rows <= configuration.row_depth] or options[:1]
+    if len(options) == 1:
+        return options[0]
+    nonzero = np.random.default_rng(0).random((1, layer.inputs)) < activity
+    cycles = [int(count(one, configuration, nonzero).cycles[0]) for one in options]
+    return options[int(np.argmin(cycles))]
 
 
 class _Shortages:
@@ -228,14 +212,15 @@ def _place(values: np.ndarray, positions: np.ndarray, length: int) -> np.ndarray
     return placed
 
 
-def _split(entries: Entries) -> list[np.ndarray]:
+def _by_element(layer: LayerPlan) -> list[np.ndarray]:
     """Entries of each element."""
-    return np.split(entries.values, np.cumsum(entries.totals)[:-1])
+    return np.split(layer.entries.values, np.cumsum(layer.entries.totals)[:-1])
 
 
-def _concatenate(layers: tuple[LayerPlan, ...], split) -> list[np.ndarray]:
-    """For each element, what ``split`` gives for each layer."""
-    return [np.concatenate(parts) for parts in zip(*map(split, layers), strict=True)]
+def _counts(layer: LayerPlan, element: int, configuration: Configuration) -> np.ndarray:
+    """Counts of the columns that an element is told of."""
+    team = element // (configuration.elements // layer.teams)
+    return layer.entries.counts[element, : layer.team_columns[team]]
 
 
 def _header(space: Space, count: int, element: int = 0) -> np.ndarray:

@@ -118,9 +118,10 @@ def products(device: Device, inputs: np.ndarray) -> np.ndarray:
     total = np.zeros(device.c.elements, np.int64)
     for layer, vectors_ in zip(device.plan.layers, activations, strict=False):
         uses = (vectors_ != 0).sum(axis=0)[layer.layer.columns]
-        total += np.bincount(
-            layer.outputs[layer.layer.rows] % device.c.elements, uses, device.c.elements
-        ).astype(np.int64)
+        members = device.c.elements // layer.teams
+        block = layer.inputs[layer.layer.columns] // device.c.scan_width
+        owner = block % layer.teams * members + layer.outputs[layer.layer.rows] % members
+        total += np.bincount(owner, uses, device.c.elements).astype(np.int64)
     return total
 
 

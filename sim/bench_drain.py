@@ -34,7 +34,7 @@ async def load(unit: Unit) -> list[int]:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def drains_layers(dut: Any, name: str) -> None:
-    """Every layer from ``LATENCY`` cycles after its start on, a block a cycle; twice over."""
+    """Every layer from ``latency`` cycles after its start on, a block a cycle; twice over."""
     unit = Unit(dut, name)
     c = unit.component.configuration
     groups = c.elements // c.scan_width
@@ -45,17 +45,22 @@ async def drains_layers(dut: Any, name: str) -> None:
     while sum(layers) * groups > words:
         layers.pop()
     for index, rows in [*enumerate(layers)] * 2:
-        base = sum(layers[:index]) * c.elements
-        # A bias is as wide as the sum or shorter; together they fit.
-        sums = [[corners(c.accumulator_width - 1) for _ in range(c.elements)] for _ in range(rows)]
+        if index == 0:
+            base = 0
+        split = c.ways > 1 and bool(random.getrandbits(1))
+        teams = c.ways if split else 1
+        positions = rows * c.elements // teams
+        # A bias is as wide as the sum or shorter; together, and with the other ways, they fit.
+        width = c.accumulator_width - 1 - (teams - 1).bit_length()
+        sums = [[corners(width) for _ in range(c.elements)] for _ in range(rows)]
         shift = random.choice([0, 1, 7, c.accumulator_width - 1])
         activation = random.choice(["none", "relu"])
         low, high = limits(c.activation_width, activation)
-        totals = (
-            torch.tensor(sums).flatten() + torch.tensor(biases)[base : base + rows * c.elements]
-        )
+        totals = torch.tensor(sums).reshape(rows, teams, -1).sum(dim=1).flatten()
+        totals += torch.tensor(biases)[base : base + positions]
+        base += positions
         expected = requantise(totals, shift, low, high).reshape(-1, c.scan_width).tolist()
-        scaling = {"rows": rows, "shift": shift, "low": low, "high": high}
+        scaling = {"rows": rows, "split": split, "shift": shift, "low": low, "high": high}
         await drain(unit, scaling, index == 0, sums, expected)
 
 
@@ -77,7 +82,8 @@ async def drain(
     # Rows on their way from the elements.
     asked: deque[int | None] = deque([None] * Drain.READ_LATENCY)
     read = 0
-    last = Drain.LATENCY + len(expected) - 1
+    latency = Drain.latency(unit.component.configuration)
+    last = latency + len(expected) - 1
     for n in range(1, last + 2):
         arrives = asked.popleft()
         if arrives is not None:
@@ -86,9 +92,9 @@ async def drain(
         asked.append(int(unit.row.value) if unit.read.value else None)
         read += int(unit.read.value)
         assert unit.busy.value == (n <= last)
-        assert unit.valid.value == (Drain.LATENCY <= n <= last)
+        assert unit.valid.value == (latency <= n <= last)
         if unit.valid.value:
-            at = n - Drain.LATENCY
+            at = n - latency
             assert unpack(block, unit.o.value) == expected[at]
             assert unit.ends.value == (n == last)
     assert read == scaling["rows"]
@@ -106,7 +112,7 @@ async def reset_stops(dut: Any, name: str) -> None:
     unit.start_.value = 0
     await unit.cycles(3)
     await unit.reset()
-    for _ in range(Drain.LATENCY + 2):
+    for _ in range(Drain.latency(unit.component.configuration) + 2):
         await unit.cycle()
         assert not unit.busy.value
         assert not unit.valid.value

@@ -42,10 +42,11 @@ ONE = Configuration(
     layer_depth=3,
     counter_width=32,
 )
-# Several blocks to a row, and short counts.
+# Two ways with a block to a row each, and short counts.
 WIDE = Configuration(
     elements=4,
     scan_width=2,
+    ways=2,
     accumulator_width=40,
     count_width=4,
     queue_depth=12,

@@ -56,19 +56,21 @@ def _groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str,
             ("outputs.level", level, "dec"),
         ],
     )
-    yield (
-        "scan",
-        [
-            ("engine.scan.busy", 1, "bin"),
-            ("engine.scan.remaining", level, "dec"),
-            ("engine.scan.hold", 1, "bin"),
-            ("engine.scan.valid", 1, "bin"),
-            ("engine.scan.step.nonzero", 1, "bin"),
-            ("engine.scan.step.activation", activation, "signed"),
-            ("engine.scan.step.lane", lane, "dec"),
-            ("engine.scan.step.done", 1, "bin"),
-        ],
-    )
+    for way in range(c.ways):
+        scan = f"engine.scan_{way}"
+        yield (
+            f"scan {way}",
+            [
+                (f"{scan}.busy", 1, "bin"),
+                (f"{scan}.remaining", level, "dec"),
+                (f"{scan}.hold", 1, "bin"),
+                (f"{scan}.valid", 1, "bin"),
+                (f"{scan}.step.nonzero", 1, "bin"),
+                (f"{scan}.step.activation", activation, "signed"),
+                (f"{scan}.step.lane", lane, "dec"),
+                (f"{scan}.step.done", 1, "bin"),
+            ],
+        )
     yield "drain", [("tap_valid", 1, "bin"), *((f"tap[{n}]", activation, "signed") for n in lanes)]
     for n in range(min(ELEMENTS, c.elements)):
         element = f"engine.element_{n}"

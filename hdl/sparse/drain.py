@@ -28,6 +28,7 @@ class Scaling(data.StructLayout):
         super().__init__(
             {
                 "rows": range(c.row_depth + 1),  # of each element
+                "split": 1,  # whether the ways have columns, and not rows, of their own
                 "shift": range(c.accumulator_width),
                 "low": signed(c.activation_width),
                 "high": signed(c.activation_width),
@@ -39,9 +40,10 @@ class Drain(wiring.Component):
     """Reads the accumulators of all elements and puts out blocks of activations.
 
     Row 0 of all elements comes first, then row 1, and so on; within a row, a block has the sums of
-    ``scan_width`` neighbouring elements. Biases are stored in that order, layer after layer. A
-    block is put out a cycle, from :attr:`LATENCY` cycles after ``start`` on; there is no
-    backpressure.
+    ``scan_width`` neighbouring elements. If the ways are split, elements at the same place in
+    their ways have partial sums of the same rows, which are added up. Biases are stored in the
+    order of the blocks, layer after layer. A block is put out a cycle, from :meth:`latency` cycles
+    after ``start`` on; there is no backpressure.
 
     Parameters
     ----------
@@ -74,8 +76,13 @@ class Drain(wiring.Component):
     # Two registers lead to the elements: by then the last sum, which was under way when the
     # elements reported that they had nothing left to do, is written.
     READ_LATENCY = 2 + Element.DRAIN_LATENCY
-    # From ``start`` to the first slot, to the sums, through the choice of a group, to the result.
-    LATENCY = 1 + READ_LATENCY + 1 + Requantise.LATENCY
+
+    @classmethod
+    def latency(cls, configuration):
+        """Cycles from ``start`` to the first block."""
+        # To the first slot, to the sums, through the choice of a group and way, to the result.
+        choice = 1 if configuration.ways == 1 else 2
+        return 1 + cls.READ_LATENCY + choice + Requantise.LATENCY
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -104,34 +111,51 @@ class Drain(wiring.Component):
         m = Module()
         c = self.configuration
 
-        # A slot a cycle: row by row, and in each row group by group.
+        # A slot a cycle: row by row, in each row way by way, and in each way group by group.
+        latency = self.latency(c)
         scaling = Signal(Scaling(c))
         active = Signal()
-        group = Signal(range(c.groups))
-        last_group = group == c.groups - 1
-        last = last_group & (self.row + 1 == scaling.rows)
+        way = Signal(range(c.ways))
+        group = Signal(range(c.groups // c.ways))
+        way_ends = group == c.groups // c.ways - 1
+        row_ends = way_ends & (scaling.split | (way == c.ways - 1))
+        last = row_ends & (self.row + 1 == scaling.rows)
         with m.If(self.start):
-            m.d.sync += [scaling.eq(self.scaling), active.eq(1), group.eq(0), self.row.eq(0)]
+            m.d.sync += [scaling.eq(self.scaling), active.eq(1)]
+            m.d.sync += [way.eq(0), group.eq(0), self.row.eq(0)]
         with m.Elif(active):
-            m.d.sync += [group.eq(Mux(last_group, 0, group + 1)), active.eq(~last)]
-            with m.If(last_group):
-                m.d.sync += self.row.eq(self.row + 1)
-        m.d.comb += self.read.eq(active & (group == 0))
+            m.d.sync += [group.eq(Mux(way_ends, 0, group + 1)), active.eq(~last)]
+            with m.If(row_ends):
+                m.d.sync += [way.eq(0), self.row.eq(self.row + 1)]
+            with m.Elif(way_ends):
+                m.d.sync += way.eq(way + 1)
+        m.d.comb += self.read.eq(active & (group == 0) & (way == 0))
 
         # Slots on their way, the youngest first.
         stages = [active]
-        for n in range(1, self.LATENCY):
+        for n in range(1, latency):
             stages.append(delayed(m, stages[-1], cycles=1, name=f"stage_{n}"))
         m.d.comb += self.busy.eq(Cat(stages).any())
         m.d.comb += self.valid.eq(stages[-1])
-        m.d.comb += self.ends.eq(delayed(m, last, cycles=self.LATENCY - 1, name="last"))
+        m.d.comb += self.ends.eq(delayed(m, last, cycles=latency - 1, name="last"))
 
-        ready = stages[self.READ_LATENCY]
-        chosen = delayed(m, group, cycles=self.READ_LATENCY, name="chosen")
+        chosen = delayed(m, Cat(group, way), cycles=self.READ_LATENCY, name="chosen")
         sums = Signal(data.ArrayLayout(signed(c.accumulator_width), c.scan_width))
-        groups = Signal(data.ArrayLayout(sums.shape(), c.groups))
-        m.d.comb += groups.eq(self.drained)
-        m.d.sync += sums.eq(groups[chosen])
+        groups = data.ArrayLayout(sums.shape(), c.groups // c.ways)
+        ways = Signal(data.ArrayLayout(groups, c.ways))
+        m.d.comb += ways.eq(self.drained)
+        parts = Signal(data.ArrayLayout(sums.shape(), c.ways))
+        m.d.comb += [parts[n].eq(ways[n][chosen[: len(group)]]) for n in range(c.ways)]
+        if c.ways == 1:
+            m.d.sync += sums.eq(parts)
+        else:
+            kept = delayed(m, parts, cycles=1, name="parts")
+            kept_way = delayed(m, chosen[len(group) :], cycles=1, name="chosen_way")
+            for n in range(c.scan_width):
+                total = sum(kept[way][n] for way in range(c.ways))
+                m.d.sync += sums[n].eq(Mux(scaling.split, total, kept[kept_way][n]))
+        # A bias is read while its sum is chosen.
+        ready = stages[latency - Requantise.LATENCY - 2]
 
         m.submodules.biases = biases = Memory(
             shape=data.ArrayLayout(signed(BIAS_WIDTH), c.scan_width),

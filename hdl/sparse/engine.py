@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.sparse.drain import Drain, Scaling
 from hdl.sparse.element import Control, Element, Load
 from hdl.sparse.scan import Scan
-from hdl.streams import delayed
+from hdl.streams import Queue, delayed
 from hdl.verilog import shared
 
 __all__ = ["Engine", "Layer"]
@@ -39,7 +39,9 @@ class Engine(wiring.Component):
     """Sparse matrix times sparse vector, layer by layer.
 
     A layer begins with ``start``. Its blocks are scanned, non-zeros go to all elements, and each
-    element adds up its rows at its own pace. Once ``quiet``, ``finish`` drains the sums, and the
+    element adds up its rows at its own pace. In a layer that is split, each way scans blocks of
+    its own for its own elements, so that thin columns do not leave them idle: block n goes to way
+    ``n % ways``. Once ``quiet``, ``finish`` drains the sums, and the
     next layer can start in the same cycle: it uses the other bank of accumulators and scans the
     blocks of its input as they come.
 
@@ -118,17 +120,22 @@ class Engine(wiring.Component):
         m = Module()
         c = self.configuration
 
-        m.submodules.scan = scan = Scan(
-            scan_width=c.scan_width,
-            activation_width=c.activation_width,
-            depth=c.activation_depth // c.scan_width,
-        )
+        scans = []
+        for n in range(c.ways):
+            m.submodules[f"scan_{n}"] = scan = Scan(
+                scan_width=c.scan_width,
+                activation_width=c.activation_width,
+                depth=c.activation_depth // c.scan_width,
+            )
+            scans.append(scan)
+            # Of blocks that are dealt out in turn, the first ways may get one more.
+            dealt = (self.layer.blocks + (c.ways - 1 - n)) >> (c.ways.bit_length() - 1)
+            split = self.layer.scaling.split
+            m.d.comb += scan.start.eq(self.start)
+            m.d.comb += scan.blocks.eq(Mux(split, dealt, self.layer.blocks))
         m.submodules.drain = drain = self.drain
-        wiring.connect(m, wiring.flipped(self.i), scan.i)
         wiring.connect(m, wiring.flipped(self.load_biases), drain.load)
         m.d.comb += [
-            scan.start.eq(self.start),
-            scan.blocks.eq(self.layer.blocks),
             drain.start.eq(self.finish),
             drain.restart.eq(self.rebias),
             drain.scaling.eq(self.scaling),
@@ -149,17 +156,20 @@ class Engine(wiring.Component):
         with m.If(self.start):
             m.d.sync += control.delta_width.eq(self.layer.delta_width)
             m.d.sync += control.codebook.eq(self.layer.codebook)
+        split = self._deal(m, scans)
         with m.If(self.finish):
             m.d.sync += control.bank.eq(~control.bank)
         drain_control = delayed(m, Cat(control.drain, control.drain_row), cycles=1, name="drain")
 
-        holds, busy, counter_in = [], [], Const(0, c.counter_width)
+        holds = [[] for _ in scans]
+        busy, counter_in = [], Const(0, c.counter_width)
         for n in reversed(range(c.elements)):
             element = shared(platform, lambda: Element(c), name="element")
             m.submodules[f"element_{n}"] = element
+            way = n // c.way_elements
             m.d.comb += [
-                element.step.eq(scan.step),
-                element.step_valid.eq(scan.valid),
+                element.step.eq(scans[way].step),
+                element.step_valid.eq(scans[way].valid),
                 element.control.eq(control),
                 Cat(element.control.drain, element.control.drain_row).eq(drain_control),
                 element.load.eq(self.load_elements[n]),
@@ -167,18 +177,49 @@ class Engine(wiring.Component):
                 element.shift.eq(self.shift),
                 element.counter_in.eq(counter_in),
             ]
-            holds.append(element.hold)
+            holds[way].append(element.hold)
             busy.append(element.busy)
             counter_in = element.counter
         m.d.comb += self.counter.eq(counter_in)
 
         any_busy = Signal()
         arriving = Signal(self.ARRIVAL)
-        m.d.sync += [
-            scan.hold.eq(Cat(holds).any()),
-            any_busy.eq(Cat(busy).any()),
-            arriving.eq(Cat(scan.busy, arriving)),
-        ]
-        m.d.comb += self.quiet.eq(~scan.busy & ~arriving.any() & ~any_busy)
+        scanning = Cat(scan.busy for scan in scans).any()
+        m.d.sync += [any_busy.eq(Cat(busy).any()), arriving.eq(Cat(scanning, arriving))]
+        for scan, own in zip(scans, holds, strict=True):
+            m.d.sync += scan.hold.eq(Cat(own).any() | (~split & Cat(holds).any()))
+        m.d.comb += self.quiet.eq(~scanning & ~arriving.any() & ~any_busy)
 
         return m
+
+    def _deal(self, m, scans):
+        """Deal the blocks out to the scans: in turn if they are split, or else all to all, so that
+        they go in step. Returns whether they are split."""
+        c = self.configuration
+        if c.ways == 1:
+            wiring.connect(m, wiring.flipped(self.i), scans[0].i)
+            return Const(0)
+
+        # Blocks beyond the layer's own are those of the next vector, and wait.
+        split = Signal()
+        turn = Signal(range(c.ways))
+        undealt = Signal.like(self.layer.blocks)
+        deals = Signal()
+        with m.If(self.start):
+            m.d.sync += [split.eq(self.layer.scaling.split), turn.eq(0)]
+            m.d.sync += undealt.eq(self.layer.blocks)
+        with m.Elif(deals):
+            m.d.sync += [turn.eq(turn + 1), undealt.eq(undealt - 1)]
+        queues = []
+        for n, scan in enumerate(scans):
+            m.submodules[f"blocks_{n}"] = queue = Queue(self.i.payload.shape(), depth=Queue.SHALLOW)
+            wiring.connect(m, queue.o, scan.i)
+            queues.append(queue)
+        ready = Cat(queue.i.ready for queue in queues)
+        room = Mux(split, ready.bit_select(turn, 1), ready.all())
+        m.d.comb += self.i.ready.eq((undealt != 0) & room)
+        m.d.comb += deals.eq(self.i.valid & self.i.ready)
+        for n, queue in enumerate(queues):
+            m.d.comb += queue.i.payload.eq(self.i.payload)
+            m.d.comb += queue.i.valid.eq(deals & (~split | (turn == n)))
+        return split

@@ -39,7 +39,7 @@ def test_negative_control(run, image, layer):
     assert found["values"]["golden"] != found["values"]["rtl"]
     message = f"first difference in layer '{layer}', vector {found['vector']}, row {found['row']}"
     assert message in result.stderr
-    assert f"processing element {found['element']})" in result.stderr
+    assert f"processing element {found['elements'][0]})" in result.stderr
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -64,9 +64,9 @@ def test_one_wrong_weight_in_the_device(run, image, network, monkeypatch, which)
     found = document["first_difference"]
     # The first entry of the plan belongs to element 0, and to its first row with a weight.
     assert found["layer"] == network.layers[which].name
-    assert found["element"] == 0
+    assert found["elements"] == [0]
     position = plan(network, DEVICE).layers[which].outputs[found["row"]]
-    assert (position % 4, position // 4) == (found["element"], found["element_row"])
+    assert (position % 4, position // 4) == (0, found["element_row"])
     before = document["comparisons"][0]["layers"][:which]
     assert all(layer["different"] == 0 for layer in before)
 
@@ -90,7 +90,7 @@ def test_first_layer_then_vector_then_cycle(network, right):
     assert (found.layer, found.vector, found.row, found.cycle) == ("fc1", 3, 9, 20)
     value = int(right[0][3, 9])
     assert found.values == {"golden": value, "rtl": value - 1}
-    assert found.element == laid.layers[0].outputs[9] % 4
+    assert found.elements == [laid.layers[0].outputs[9] % 4]
 
 
 def test_machines_without_a_clock(network, right):

@@ -37,6 +37,7 @@ class Machine:
             "delta_width": self.entry_width - 1,
             "codebook": self.codebook_depth - 1,
             "rows": self.row_depth,
+            "split": 1,
             "shift": self.accumulator_width - 1,
         }
         self.widths = {
@@ -91,9 +92,14 @@ class Machine:
         results = []
         for layer in self.program():
             assert len(vector) == layer["blocks"] * self.scan_width
-            sums = [0] * (layer["rows"] * self.elements)
+            teams = self.ways if layer["split"] else 1
+            members = self.elements // teams
+            sums = [0] * (layer["rows"] * members)
             for element in range(self.elements):
-                for activation in vector:
+                team, member = divmod(element, members)
+                for position, activation in enumerate(vector):
+                    if position // self.scan_width % teams != team:
+                        continue
                     row = -1
                     for _ in range(next(counts[element])):
                         delta, code = take(next(entries[element]), layer["delta_width"])
@@ -102,7 +108,7 @@ class Machine:
                             continue
                         row += delta + 1
                         weight = values[layer["codebook"] + code]
-                        sums[row * self.elements + element] += weight * activation
+                        sums[row * members + member] += weight * activation
             vector = [self.activation(total + next(biases), layer) for total in sums]
             results.append(vector)
             assert layer["last"] == (len(results) == len(self.items[LAYERS, 0]))
@@ -129,6 +135,10 @@ CASES = {
     "escapes": (
         dataclasses.replace(PRESETS["pe1"], entry_width=7, count_width=8),
         random_network(np.random.default_rng(3), (30, 300), density=0.01, code_width=6),
+    ),
+    "split": (
+        dataclasses.replace(PRESETS["pe16"], ways=2),
+        random_network(np.random.default_rng(5), (90, 60, 30, 3), density=0.05),
     ),
     "8 bits": (
         dataclasses.replace(DEVICE, scan_width=1, weight_width=16, accumulator_width=36),

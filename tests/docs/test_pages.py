@@ -1,5 +1,6 @@
 """What the pages say can be done can be done."""
 
+import dataclasses
 import doctest
 import re
 from pathlib import Path
@@ -98,16 +99,22 @@ def test_simulation(tmp_path, monkeypatch):
 
 def test_cycles_of_a_layer():
     """The sums in the table of ``docs/engine.md``."""
-    first = Scan.LATENCY + Counts.LATENCY + Queue.latency(PRESETS["pe16"].queue_depth)
+    one = dataclasses.replace(PRESETS["pe16"], ways=1)
+    first = Scan.LATENCY + Counts.LATENCY + Queue.latency(one.queue_depth)
     first += Fetch.LATENCY + 1 + 2
-    later = first + Drain.LATENCY + Queue.latency(1024) - 1
+    later = first + Drain.latency(one) + Queue.latency(1024) - 1
     assert (first, later) == (12, 22)
     # An identity matrix, so a weight in each step.
     layers = tuple(_identity(f"fc{n}", 16) for n in range(3))
-    laid = plan(Network("chain", layers, 16, 0), PRESETS["pe16"])
-    ones = np.ones((1, 16), int)
-    cycles = predict(laid, [ones] * 3).cycles[0]
+    network = Network("chain", layers, 16, 0)
+    ones = [np.ones((1, 16), int)] * 3
+    cycles = predict(plan(network, one), ones).cycles[0]
     assert cycles.tolist() == [16 + first, 16 + later, 16 + later]
+    # Split over two ways, there are half the steps. The second way gets its first block a cycle
+    # after the first way; dealing blocks out takes a cycle, and adding up sums another.
+    more = Queue.latency(Queue.SHALLOW) + 1
+    cycles = predict(plan(network, PRESETS["pe16"]), ones).cycles[0]
+    assert cycles.tolist() == [8 + first + more, 8 + later + more + 1, 8 + later + more + 1]
 
 
 @pytest.mark.parametrize(("before", "cycles"), [(1, 2), (2, 1)])

@@ -8,18 +8,20 @@ import torch
 
 from golden.nets.random import random_network
 from golden.network import run
-from hdl.configuration import PRESETS
+from hdl.configuration import PRESETS, Configuration
 from mapping import plan
 from mapping.cycles import predict, useful
 from sim.compiled import CompiledModel
 
 DEVICE = PRESETS["pe4"]
+# Layers are split over two ways where that is faster.
+WAYS = Configuration(elements=8, scan_width=2, ways=2, row_depth=256, weight_depth=1 << 13)
 FIELDS = ("busy", "starved", "blocked", "padding")
 
 
-@pytest.fixture(scope="module")
-def model():
-    with CompiledModel(DEVICE) as model:
+@pytest.fixture(scope="module", params=[DEVICE, WAYS], ids=["one way", "two ways"])
+def model(request):
+    with CompiledModel(request.param) as model:
         yield model
 
 
@@ -54,12 +56,13 @@ def test_equal_to_the_rtl(model, case):
     shape, density, code_width, input_density = CASES[case]
     rng = np.random.default_rng(case)
     network = random_network(rng, shape=shape, density=density, code_width=code_width)
-    laid = plan(network, DEVICE)
+    laid = plan(network, model.configuration, activity=[input_density] * len(network.layers))
     inputs = inputs_of(rng, network, 6, input_density)
     predicted = predict(laid, activations_of(network, inputs))
     model.load(laid)
+    answers = run(network, torch.from_numpy(inputs))[-1][1].numpy()
     for vector in range(len(inputs)):
-        model.run(inputs[vector : vector + 1])
+        assert np.array_equal(model.run(inputs[[vector]]).outputs, answers[[vector]])
         report = model.report()
         assert predicted.cycles[vector].tolist() == report.cycles
         for field in FIELDS:
@@ -70,6 +73,7 @@ def test_equal_to_the_rtl(model, case):
 def test_what_the_cases_reach():
     """The cases above are of use only if they reach all that the model knows."""
     reached = dict.fromkeys(FIELDS, 0)
+    split = []
     for case, (shape, density, code_width, input_density) in enumerate(CASES):
         rng = np.random.default_rng(case)
         network = random_network(rng, shape=shape, density=density, code_width=code_width)
@@ -77,7 +81,10 @@ def test_what_the_cases_reach():
         predicted = predict(plan(network, DEVICE), activations_of(network, inputs))
         for field in FIELDS:
             reached[field] += int(getattr(predicted, field).sum())
+        laid = plan(network, WAYS, activity=[input_density] * len(network.layers))
+        split += [layer.split for layer in laid.layers]
     assert min(reached.values()) > 20, reached
+    assert 5 < sum(split) < len(split) - 5
 
 
 def test_useful_products_one_by_one():

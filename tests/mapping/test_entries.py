@@ -48,12 +48,13 @@ def encoded(layer, elements, delta_width, columns=None):
     outputs = assign(np.bincount(layer.rows, minlength=layer.outputs), elements)
     columns = columns or layer.inputs
     inputs = np.random.default_rng(0).permutation(columns)[: layer.inputs]
+    row, element = np.divmod(outputs[layer.rows], elements)
     entries = encode(
         layer,
-        outputs=outputs,
-        inputs=inputs,
-        columns=columns,
-        elements=elements,
+        row=row,
+        element=element,
+        column=inputs[layer.columns],
+        shape=(elements, columns),
         delta_width=delta_width,
     )
     return entries, outputs, inputs

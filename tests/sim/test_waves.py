@@ -117,7 +117,7 @@ def test_save_file(traced):
     shown = [line for line in lines if line.startswith("TOP.")]
     assert not [name for name in shown if name not in known]
     assert len(shown) == len(set(shown)) == sum(len(signals) for _, signals in groups(DEVICE))
-    for name in "load", "i", "o", "counters", "sequencer", "scan":
+    for name in "load", "i", "o", "counters", "sequencer", "scan 0":
         assert f"-{name}" in lines
     for n in range(ELEMENTS):
         for name in "queue", "fetch", "decode", "accumulate":

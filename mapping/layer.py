@@ -1,0 +1,110 @@
+"""A layer laid out on a device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.image import Layer
+from hdl.configuration import Configuration
+from mapping.entries import Entries, encode
+from mapping.rows import assign
+
+__all__ = ["LayerPlan", "lay_out"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlan:
+    """A layer laid out on a device. Made by :func:`lay_out`.
+
+    The elements are in teams, each with all of the rows and its share of the columns. There is one
+    team of all elements, or, if the layer is split, one for each way.
+    """
+
+    layer: Layer
+    inputs: np.ndarray
+    """Position of each input in the vector that is scanned, int64 ``(inputs,)``."""
+    columns: int
+    """Length of the vector that is scanned, padding included."""
+    outputs: np.ndarray
+    """Position of each output in the vector that is drained, int64 ``(outputs,)``."""
+    positions: int
+    """Length of the vector that is drained, padding included."""
+    teams: int
+    """Teams of elements: 1, or as many as the device has ways."""
+    team_columns: tuple[int, ...]
+    """Columns that the elements of each team are told of, padding included."""
+    rows: int
+    """Rows of an element."""
+    delta_width: int
+    """Bits of an entry that are not its code."""
+    entries: Entries
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+    @property
+    def split(self) -> bool:
+        return self.teams > 1
+
+    def owners(self, row: int) -> tuple[list[int], int]:
+        """Elements that add up ``row``, and as which row of their own."""
+        elements = len(self.entries.counts)
+        members = elements // self.teams
+        local, member = divmod(int(self.outputs[row]), members)
+        return list(range(member, elements, members)), local
+
+    @property
+    def padding(self) -> int:
+        """Entries that hold no weight."""
+        return len(self.entries.values) - self.layer.nonzeros
+
+
+def lay_out(
+    layer: Layer, configuration: Configuration, *, inputs: np.ndarray, columns: int, split: bool
+) -> LayerPlan:
+    """Lay ``layer`` out on a device, whether it is large enough or not.
+
+    Parameters
+    ----------
+    layer : Layer
+    configuration : Configuration
+    inputs : ndarray of int64, ``(layer.inputs,)``
+        Position of each input in the vector that is scanned.
+    columns : int
+        Length of that vector.
+    split : bool
+        Whether each way has columns, and not rows, of its own.
+    """
+    c = configuration
+    teams = c.ways if split else 1
+    members = c.elements // teams
+    outputs = assign(np.bincount(layer.rows, minlength=layer.outputs), members)
+    rows = -(-layer.outputs // members)
+
+    # Blocks are dealt to the teams in turn.
+    block, lane = np.divmod(inputs[layer.columns], c.scan_width)
+    blocks = columns // c.scan_width
+    team_columns = tuple(-(-(blocks - team) // teams) * c.scan_width for team in range(teams))
+    position = outputs[layer.rows]
+    delta_width = max(1, c.entry_width - layer.code_width)
+    entries = encode(
+        layer,
+        row=position // members,
+        element=block % teams * members + position % members,
+        column=block // teams * c.scan_width + lane,
+        shape=(c.elements, team_columns[0]),
+        delta_width=delta_width,
+    )
+    return LayerPlan(
+        layer=layer,
+        inputs=inputs,
+        columns=columns,
+        outputs=outputs,
+        positions=rows * members,
+        teams=teams,
+        team_columns=team_columns,
+        rows=rows,
+        delta_width=delta_width,
+        entries=entries,
+    )

@@ -75,7 +75,7 @@ def parse_device(text: str, *, origin: str) -> Configuration:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DeviceError(f"{origin} must be TOML: {error}") from error
     problems = [_unknown(key) for key in values if key not in _KEYS]
     known = {key: value for key, value in values.items() if key in _KEYS}

@@ -1,6 +1,7 @@
 """The vectors that a verb runs a network on: from a file, a data set, the image, or made up."""
 
 import functools
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _from_file(network: "Network", path: Path) -> Inputs:
         raise DataError(f"{path}: must have at most {_LARGEST} bytes")
     try:
         vectors = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: must be a file that numpy.save wrote: {error}") from error
     if not isinstance(vectors, np.ndarray):
         raise DataError(f"{path}: must be one array (.npy), not an archive")

@@ -2,8 +2,10 @@
 
 import difflib
 import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -67,6 +69,9 @@ class Prunus(click.Group):
         """Runs the verb. Whatever it raises becomes a line on stderr and an exit code."""
         # Before a verb has begun, only its arguments tell what it would have been.
         as_json = "--json" in ctx.args
+        if sys.stdout is None:
+            # Nobody reads: whoever called has closed it.
+            sys.stdout = Path(os.devnull).open("w")
         try:
             super().invoke(ctx)
             sys.stdout.flush()

@@ -88,7 +88,10 @@ def command(output: Output, device: str, target: Path) -> None:
     from cli.device import find_device
 
     configuration = find_device(device)
+    if target.suffix == ".json":
+        raise click.UsageError(f"{target}: the Verilog must not end in .json, its description does")
     check_target(target)
+    check_target(target.with_suffix(".json"))
     with output.waiting("writing Verilog"):
         document = write_verilog(device, configuration, target)
     if output.emit(document):

@@ -52,7 +52,7 @@ class Accelerator(wiring.Component):
     o : ``Out(stream.Signature(Result(configuration)))``
     counters : ``Out(stream.Signature(counter_width))``
     layer : ``Out(range(layer_depth))``
-        Layer at hand.
+        Layer at hand; one bit at least.
     running : ``Out(1)``
         Whether there is one.
     tap : ``Out(ArrayLayout(signed(activation_width), scan_width))``
@@ -71,7 +71,7 @@ class Accelerator(wiring.Component):
                 "i": In(stream.Signature(block)),
                 "o": Out(stream.Signature(Result(c))),
                 "counters": Out(stream.Signature(c.counter_width)),
-                "layer": Out(range(c.layer_depth)),
+                "layer": Out(range(max(2, c.layer_depth))),
                 "running": Out(1),
                 "tap": Out(block),
                 "tap_valid": Out(1),

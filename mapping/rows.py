@@ -59,6 +59,8 @@ def _deal(work: np.ndarray, elements: int) -> np.ndarray:
 
 def _exchange(work: np.ndarray, owner: np.ndarray, elements: int) -> None:
     """Exchange rows of the busiest element, in place, until no exchange makes it less busy."""
+    if elements == 1:
+        return
     loads = np.bincount(owner, work, elements).astype(np.int64)
     # Each exchange lowers the maximum or the number of elements that have it, so this ends; the
     # bound is against endless small change in a large layer.

@@ -23,6 +23,7 @@ def random_program(unit: Unit, length: int) -> list[dict[str, Any]]:
             "codebook": random.randrange(c.codebook_depth),
             "scaling": {
                 "rows": random.randint(1, c.row_depth),
+                "split": random.getrandbits(1),
                 "shift": random.randrange(c.accumulator_width),
                 "low": corners(c.activation_width),
                 "high": corners(c.activation_width),

@@ -108,9 +108,10 @@ class CompiledModel:
         self._patience = _patience(configuration)
         self._waves = waves
         self._traced = 0
+        library = build(configuration, trace=waves is not None)
         if waves is not None:
             _empty(waves)
-        self._library = _open(build(configuration, trace=waves is not None))
+        self._library = _open(library)
         trace = None if waves is None else os.fsencode(waves)
         self._handle: int | None = self._library.prunus_new(trace)
         self._delete = weakref.finalize(self, self._library.prunus_delete, self._handle)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from golden.errors import FitError
-from golden.image import Layer, Network
+from golden.image import Network
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
 from hdl.sparse import engine
@@ -127,82 +127,84 @@ def plan(
     FitError
         If the device is too small. The message names everything that is short, layer by layer.
     """
-    c = configuration
-    short = _Shortages()
-    short.need("activation_width", network.activation_width, c.activation_width)
-    short.need("layer_depth", len(network.layers), c.layer_depth)
+    # What is faster may not fit where all layers of the other kind do.
+    attempts = []
+    for split in [None, False, True] if configuration.ways > 1 else [False]:
+        layers = _lay_out(network, configuration, activity, split)
+        shortages = _shortages(network, configuration, layers)
+        if not shortages:
+            return Plan(network, configuration, layers)
+        attempts.append(shortages)
+    raise FitError(
+        f"network {network.name!r} does not fit the device:\n  " + "\n  ".join(attempts[0])
+    )
 
+
+def _lay_out(
+    network: Network,
+    configuration: Configuration,
+    activity: Sequence[float] | None,
+    split: bool | None,
+) -> tuple[LayerPlan, ...]:
+    """Layers, all of them split or none, or, for None, each as it takes fewer cycles."""
+    c = configuration
     columns = -(-network.inputs // c.scan_width) * c.scan_width
     inputs = np.arange(network.inputs)
     layers: list[LayerPlan] = []
     expected = [ACTIVITY] * len(network.layers) if activity is None else activity
-    for layer, shift, active in zip(network.layers, network.shifts, expected, strict=True):
-        chosen = _choose(layer, c, inputs, columns, active)
-        layers.append(chosen)
-        inputs, columns = chosen.outputs, chosen.positions
-
-        short.layer = layer.name
-        short.need("code_width", layer.code_width, c.code_width)
-        short.need("entry_width", layer.code_width + 1, c.entry_width)
-        short.need("count_width", int(chosen.entries.counts.max()).bit_length(), c.count_width)
-        short.need("activation_depth", max(chosen.columns, chosen.positions), c.activation_depth)
-        short.need("row_depth", chosen.rows, c.row_depth)
-        weights = layer.codebook.astype(np.int64)
-        widest = int(np.where(weights < 0, ~weights, weights).max())
-        short.need("weight_width", widest.bit_length() + 1, c.weight_width)
-        short.need(
-            "accumulator_width",
-            max(layer.accumulator_bits(network.activation_width), shift + 1),
-            c.accumulator_width,
-        )
-
-    short.layer = None
-    totals = sum(layer.entries.totals for layer in layers)
-    short.need("weight_depth", int(totals.max()) + int(totals.max()) % 2, c.weight_depth)
-    short.need("column_depth", sum(layer.team_columns[0] for layer in layers), c.column_depth)
-    short.need("codebook_depth", sum(len(x.codebook) for x in network.layers), c.codebook_depth)
-    short.need("bias_depth", sum(layer.positions for layer in layers), c.bias_depth)
-    short.check(network)
-    return Plan(network, configuration, tuple(layers))
+    for layer, active in zip(network.layers, expected, strict=True):
+        options = [
+            lay_out(layer, c, inputs=inputs, columns=columns, split=one)
+            for one in ([False, True] if split is None else [split])
+        ]
+        layers.append(_fastest(options, c, active))
+        inputs, columns = layers[-1].outputs, layers[-1].positions
+    return tuple(layers)
 
 
-def _choose(
-    layer: Layer,
-    configuration: Configuration,
-    inputs: np.ndarray,
-    columns: int,
-    activity: float,
-) -> LayerPlan:
-    """The faster way to lay out ``layer``; the simpler one if they take the same time."""
-    options = [
-        lay_out(layer, configuration, inputs=inputs, columns=columns, split=split)
-        for split in ([False, True] if configuration.ways > 1 else [False])
-    ]
+def _fastest(options: list[LayerPlan], configuration: Configuration, activity: float) -> LayerPlan:
+    """The first of the options that take the fewest cycles, of those whose rows fit."""
     options = [one for one in options if one.rows <= configuration.row_depth] or options[:1]
     if len(options) == 1:
         return options[0]
-    nonzero = np.random.default_rng(0).random((1, layer.inputs)) < activity
+    nonzero = np.random.default_rng(0).random((1, options[0].layer.inputs)) < activity
     cycles = [int(count(one, configuration, nonzero).cycles[0]) for one in options]
     return options[int(np.argmin(cycles))]
 
 
-class _Shortages:
-    """Everything that a device has too little of."""
+def _shortages(
+    network: Network, configuration: Configuration, layers: tuple[LayerPlan, ...]
+) -> list[str]:
+    """Everything that the device has too little of."""
+    c = configuration
+    found = []
 
-    def __init__(self) -> None:
-        self.layer: str | None = None
-        self.found: list[str] = []
-
-    def need(self, name: str, needed: int, available: int) -> None:
+    def need(where: str, name: str, needed: int, available: int) -> None:
         if needed > available:
-            where = f"layer {self.layer!r}" if self.layer is not None else "all layers together"
-            self.found.append(f"{where}: {name} must be at least {needed}, not {available}")
+            found.append(f"{where}: {name} must be at least {needed}, not {available}")
 
-    def check(self, network: Network) -> None:
-        if self.found:
-            raise FitError(
-                f"network {network.name!r} does not fit the device:\n  " + "\n  ".join(self.found)
-            )
+    every = "all layers together"
+    need(every, "activation_width", network.activation_width, c.activation_width)
+    need(every, "layer_depth", len(layers), c.layer_depth)
+    for one, shift in zip(layers, network.shifts, strict=True):
+        layer, where = one.layer, f"layer {one.name!r}"
+        need(where, "code_width", layer.code_width, c.code_width)
+        need(where, "entry_width", layer.code_width + 1, c.entry_width)
+        need(where, "count_width", int(one.entries.counts.max()).bit_length(), c.count_width)
+        need(where, "activation_depth", max(one.columns, one.positions), c.activation_depth)
+        need(where, "row_depth", one.rows, c.row_depth)
+        weights = layer.codebook.astype(np.int64)
+        widest = int(np.where(weights < 0, ~weights, weights).max())
+        need(where, "weight_width", widest.bit_length() + 1, c.weight_width)
+        bits = max(layer.accumulator_bits(network.activation_width), shift + 1)
+        need(where, "accumulator_width", bits, c.accumulator_width)
+
+    entries = int(sum(one.entries.totals for one in layers).max())
+    need(every, "weight_depth", entries + entries % 2, c.weight_depth)
+    need(every, "column_depth", sum(one.team_columns[0] for one in layers), c.column_depth)
+    need(every, "codebook_depth", sum(len(one.layer.codebook) for one in layers), c.codebook_depth)
+    need(every, "bias_depth", sum(one.positions for one in layers), c.bias_depth)
+    return found
 
 
 def _place(values: np.ndarray, positions: np.ndarray, length: int) -> np.ndarray:

@@ -66,16 +66,20 @@ def _exchange(work: np.ndarray, owner: np.ndarray, elements: int) -> None:
     # bound is against endless small change in a large layer.
     for _ in range(16 * elements):
         busiest = int(loads.argmax())
-        # The best an exchange can do is to move half of the difference.
-        gain = (loads[busiest] - loads)[owner]
         mine = np.flatnonzero(owner == busiest)
-        moved = work[mine][:, None] - work[None, :]
-        after = np.maximum(loads[busiest] - moved, loads[owner][None, :] + moved)
+        mine = mine[np.argsort(work[mine], kind="stable")]
+        gain = (loads[busiest] - loads)[owner]
+        # The best an exchange can do is to move half of the difference, so that of the rows to
+        # give for a row, only the two next to that need a look.
+        above = np.searchsorted(work[mine], work + gain // 2)
+        near = mine[np.clip([above - 1, above], 0, len(mine) - 1)]
+        moved = work[near] - work
+        after = np.maximum(loads[busiest] - moved, loads[owner] + moved)
         after[:, gain <= 0] = loads[busiest]
         best = int(after.argmin())
         if after.flat[best] >= loads[busiest]:
             return
-        ours, other = mine[best // len(work)], best % len(work)
+        ours, other = near.flat[best], best % len(work)
         element, change = owner[other], work[ours] - work[other]
         owner[ours], owner[other] = element, busiest
         loads[busiest] -= change

@@ -97,7 +97,6 @@ def test_next_layer_reads_what_this_one_drains():
 
 TOO_SMALL = {
     "activation_width": (8, "all layers together: activation_width must be at least 16, not 8"),
-    "layer_depth": (1, "all layers together: layer_depth must be at least 2, not 1"),
     "code_width": (3, "layer 'fc1': code_width must be at least 4, not 3"),
     "count_width": (2, r"layer 'fc1': count_width must be at least \d, not 2"),
     "activation_depth": (12, "layer 'fc1': activation_depth must be at least 22, not 12"),
@@ -131,6 +130,24 @@ def test_all_that_is_short_is_named():
         "all layers together",
         "all layers together",
     ]
+
+
+def test_too_many_layers():
+    device = dataclasses.replace(SMALL, layer_depth=2)
+    with pytest.raises(FitError, match="layer_depth must be at least 3, not 2"):
+        plan(network_of((8, 8, 8, 8)), device)
+
+
+def test_what_is_faster_but_does_not_fit_is_not_chosen():
+    """Layers that are not split need the counts of more columns."""
+    network = network_of((64, 33, 64), density=0.5)
+    device = dataclasses.replace(SMALL, elements=8, ways=4, row_depth=64)
+    columns = 0
+    for layer in plan(network, device).layers:
+        columns += layer.columns // layer.teams
+    tight = dataclasses.replace(device, column_depth=26)
+    assert columns > tight.column_depth
+    assert all(layer.split for layer in plan(network, tight).layers)
 
 
 def test_most_negative_weight_fits_its_width():

@@ -71,7 +71,7 @@ class Accelerator(wiring.Component):
                 "i": In(stream.Signature(block)),
                 "o": Out(stream.Signature(Result(c))),
                 "counters": Out(stream.Signature(c.counter_width)),
-                "layer": Out(range(max(2, c.layer_depth))),
+                "layer": Out(range(c.layer_depth)),
                 "running": Out(1),
                 "tap": Out(block),
                 "tap_valid": Out(1),

@@ -115,7 +115,7 @@ _RANGES = {
     "codebook_depth": (4, 1 << 12),
     "bias_depth": (4, 1 << 17),
     "activation_depth": (4, 1 << 17),
-    "layer_depth": (1, 256),
+    "layer_depth": (2, 256),
     "counter_width": (16, 32),
 }
 

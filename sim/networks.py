@@ -117,7 +117,8 @@ def _single(c: Configuration) -> list[np.ndarray]:
 
 def _dense(c: Configuration) -> list[np.ndarray]:
     """Every weight there, and as many in a column as its count can say."""
-    count = min(c.row_depth, (1 << c.count_width) - 1, c.weight_depth // 8)
+    rows = min(c.row_depth, c.bias_depth // c.elements, c.activation_depth // c.elements)
+    count = min(rows, (1 << c.count_width) - 1, c.weight_depth // 8)
     columns = min(c.weight_depth // count - 1, 4)
     return [_matrix(c.elements * count, columns, 1.0)]
 

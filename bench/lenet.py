@@ -39,7 +39,7 @@ RECIPES = {"mnist": "lenet_300_100", "fashion-mnist": "lenet_300_100_fashion"}
 # Densities of the three layers, and widths of the codes to try with them. The first of each is
 # what Deep Compression has in its tables 1 and 2: 8 % of the weights, codes of 6 bits.
 SETTINGS = [
-    ((0.08, 0.09, 0.26), [6, 4]),
+    ((0.08, 0.09, 0.26), [6, 5, 4]),
     ((0.05, 0.1, 0.4), [4, 3, 2]),
     ((0.035, 0.08, 0.4), [4, 3, 2]),
     ((0.025, 0.06, 0.3), [4, 3, 2]),

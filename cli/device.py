@@ -10,14 +10,14 @@ from typing import Any
 from golden.errors import PrunusError
 from hdl.configuration import PRESETS, Configuration
 
-__all__ = ["DeviceError", "find_device", "parse_device"]
+__all__ = ["DeviceFileError", "find_device", "parse_device"]
 
 _KEYS = {field.name: field.default for field in fields(Configuration)}
 # What is wrong with a value by itself, rather than together with another one.
 _ALONE = re.compile(r"must be (a positive integer|\d+ to \d+), not")
 
 
-class DeviceError(PrunusError):
+class DeviceFileError(PrunusError):
     """There is no such device, or its file is wrong; the message lists all that is."""
 
 
@@ -32,7 +32,7 @@ def find_device(name: str) -> Configuration:
 
     Raises
     ------
-    DeviceError
+    DeviceFileError
         If there is no such device, or anything is wrong with its file.
 
     Examples
@@ -46,11 +46,11 @@ def find_device(name: str) -> Configuration:
     try:
         return parse_device(path.read_text(encoding="utf-8"), origin=name)
     except OSError as error:
-        raise DeviceError(
+        raise DeviceFileError(
             f"device {name!r} must be one of {', '.join(PRESETS)}, or a TOML file: {error.strerror}"
         ) from error
     except UnicodeDecodeError as error:
-        raise DeviceError(f"{name} must be UTF-8: {error}") from error
+        raise DeviceFileError(f"{name} must be UTF-8: {error}") from error
 
 
 def parse_device(text: str, *, origin: str) -> Configuration:
@@ -58,7 +58,7 @@ def parse_device(text: str, *, origin: str) -> Configuration:
 
     Raises
     ------
-    DeviceError
+    DeviceFileError
         If anything is wrong: all of it.
 
     Examples
@@ -68,7 +68,7 @@ def parse_device(text: str, *, origin: str) -> Configuration:
     >>> parse_device("element = 8\\nqueue_depth = 1\\ncode_width = true", origin="device")
     Traceback (most recent call last):
     ...
-    cli.device.DeviceError: device has 3 faults:
+    cli.device.DeviceFileError: device has 3 faults:
       element is unknown; did you mean elements?
       queue_depth must be 8 to 256, not 1
       code_width must be a positive integer, not True
@@ -76,7 +76,7 @@ def parse_device(text: str, *, origin: str) -> Configuration:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DeviceError(f"{origin} must be TOML: {error}") from error
+        raise DeviceFileError(f"{origin} must be TOML: {error}") from error
     problems = [_unknown(key) for key in values if key not in _KEYS]
     known = {key: value for key, value in values.items() if key in _KEYS}
     for key, value in known.items():
@@ -87,7 +87,7 @@ def parse_device(text: str, *, origin: str) -> Configuration:
     problems = problems or _clashes(known)
     if problems:
         faults = "1 fault" if len(problems) == 1 else f"{len(problems)} faults"
-        raise DeviceError("\n  ".join([f"{origin} has {faults}:", *problems]))
+        raise DeviceFileError("\n  ".join([f"{origin} has {faults}:", *problems]))
     return Configuration(**known)
 
 

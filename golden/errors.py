@@ -2,6 +2,7 @@
 
 __all__ = [
     "DataError",
+    "DeviceError",
     "FitError",
     "ImageError",
     "MismatchError",
@@ -46,6 +47,12 @@ class FitError(PrunusError):
     """A network does not fit a device; the message names what is too small."""
 
     exit_code = 4
+
+
+class DeviceError(PrunusError):
+    """A device, real or simulated, does not answer; the message says what was waited for."""
+
+    exit_code = 5
 
 
 def brief(value: object) -> str:

@@ -5,6 +5,7 @@ Verilator turns the design into C++, and ``model.cpp`` puts a C interface around
 
 import ctypes
 import os
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from golden.errors import PrunusError
+from golden.errors import DeviceError, MismatchError, PrunusError
 from hdl.configuration import Configuration
 from hdl.loader import Header, Space
 from hdl.sparse.element import COUNTERS
@@ -23,6 +24,9 @@ from sim import waves as gtkwave
 from sim.build import build
 
 __all__ = ["CompiledModel", "Report", "Run"]
+
+# Name of the trace while it is written.
+_TRACE = "trace.vcd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +78,18 @@ class CompiledModel:
         Which one. It is built if the cache does not have it.
     waves : Path or None
         Where to write a trace of all signals while the first :attr:`TRACED` vectors are run, in
-        the format VCD. A save file for GTKWave goes beside it. Such a model is slow.
+        the format VCD. A save file for GTKWave goes beside it. Such a model is slow. Both files
+        come when it is closed, whole or not at all: an exception that is not about what the
+        hardware did wrong leaves none.
 
     Raises
     ------
     ToolError
         If a program that building takes is missing or fails.
     PrunusError
-        If the cache or the trace cannot be written.
+        If the cache cannot be written.
+    OSError
+        If the trace cannot be written. So it is with :meth:`run` and :meth:`close`.
 
     Examples
     --------
@@ -108,11 +116,10 @@ class CompiledModel:
         self._patience = _patience(configuration)
         self._waves = waves
         self._traced = 0
-        library = build(configuration, trace=waves is not None)
-        if waves is not None:
-            _empty(waves)
-        self._library = _open(library)
-        trace = None if waves is None else os.fsencode(waves)
+        self._trace_start = 0
+        self._library = _open(build(configuration, trace=waves is not None))
+        self._folder = None if waves is None else _folder_beside(waves)
+        trace = self._folder and os.fsencode(Path(self._folder.name, _TRACE))
         self._handle: int | None = self._library.prunus_new(trace)
         self._delete = weakref.finalize(self, self._library.prunus_delete, self._handle)
         self.reset()
@@ -120,13 +127,27 @@ class CompiledModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        # What the hardware does wrong is what a trace is for.
+        self._close(keep=error is None or isinstance(error, (DeviceError, MismatchError)))
 
     def close(self) -> None:
         """Give its memory back, and finish the trace. What is closed may be closed again."""
-        self._delete()
-        self._handle = None
+        self._close(keep=True)
+
+    def _close(self, *, keep: bool) -> None:
+        if self._handle is None:
+            return
+        try:
+            if keep:
+                self._library.prunus_finish_trace(self._handle)
+                self._check_trace()
+                self._keep_trace()
+        finally:
+            self._delete()
+            self._handle = None
+            if self._folder is not None:
+                self._folder.cleanup()
 
     @property
     def cycles(self) -> int:
@@ -145,7 +166,7 @@ class CompiledModel:
         ------
         ValueError
             If ``plan`` is for another configuration.
-        PrunusError
+        DeviceError
             If the accelerator does not take it.
         """
         if plan.configuration != self.configuration:
@@ -182,7 +203,9 @@ class CompiledModel:
             If ``inputs`` are not integers of that width and shape, or are none, or ``ahead`` is
             not positive.
         PrunusError
-            If no network is loaded, or the accelerator comes to a halt.
+            If no network is loaded.
+        DeviceError
+            If the accelerator comes to a halt.
         """
         handle = self._open_handle()
         plan = self._plan
@@ -230,7 +253,9 @@ class CompiledModel:
         Raises
         ------
         PrunusError
-            If no network is loaded, or the report does not come.
+            If no network is loaded.
+        DeviceError
+            If the report does not come.
         """
         handle = self._open_handle()
         if self._plan is None:
@@ -243,7 +268,7 @@ class CompiledModel:
             handle, numbers.ctypes.data, len(numbers), self._patience
         )
         if came != len(numbers):
-            raise PrunusError(
+            raise DeviceError(
                 f"the accelerator gave {came} of {len(numbers)} numbers of its report, "
                 f"then none for {self._patience} cycles"
             )
@@ -263,7 +288,7 @@ class CompiledModel:
                     self._open_handle(), part.ctypes.data, len(part), more, self._patience
                 )
                 if taken != len(part):
-                    raise PrunusError(
+                    raise DeviceError(
                         f"the accelerator took {sent + taken} of {len(beats)} beats to load, "
                         f"then none for {self._patience} cycles"
                     )
@@ -282,11 +307,12 @@ class CompiledModel:
         while state.received < state.vectors * state.beats_out:
             begin = time.perf_counter()
             self._library.prunus_run(handle, ctypes.byref(state), cycles, self._patience)
+            self._check_trace()
             if state.idle >= self._patience:
                 layer = self._library.prunus_layer(handle)
                 known = 0 <= layer < len(plan.layers)
                 where = f"in layer {plan.layers[layer].name!r}" if known else "between layers"
-                raise PrunusError(
+                raise DeviceError(
                     f"the accelerator gave {state.received // state.beats_out} of {state.vectors} "
                     f"results, then nothing for {self._patience} cycles, {where}"
                 )
@@ -295,7 +321,7 @@ class CompiledModel:
             if progress is not None:
                 progress(state.received // state.beats_out)
         if state.taps and state.seen != state.vectors * state.beats_tap:
-            raise PrunusError(
+            raise DeviceError(
                 f"the accelerator showed {state.seen} blocks of activations, "
                 f"not {state.vectors * state.beats_tap}"
             )
@@ -305,12 +331,27 @@ class CompiledModel:
         if self._waves is None:
             return 0
         if not self._traced:
-            beside = self._waves.with_suffix(".gtkw")
-            _empty(beside)
-            gtkwave.save(beside, self._waves, self.configuration, start=10 * self.cycles)
+            self._trace_start = 10 * self.cycles
         count = min(batch, self.TRACED - self._traced)
         self._traced += count
         return count
+
+    def _check_trace(self) -> None:
+        if error := self._library.prunus_trace_error(self._handle):
+            raise OSError(error, os.strerror(error), str(self._waves))
+
+    def _keep_trace(self) -> None:
+        """Give the trace its name, and the save file for GTKWave beside it."""
+        if self._waves is None or self._folder is None:
+            return
+        trace, save = Path(self._folder.name, _TRACE), Path(self._folder.name, "save")
+        beside = self._waves.with_suffix(".gtkw")
+        try:
+            gtkwave.save(save, self._waves, self.configuration, start=self._trace_start)
+            trace.replace(self._waves)
+            save.replace(beside)
+        except OSError as error:
+            raise _about(error, self._waves) from error
 
     def _open_handle(self) -> int:
         if self._handle is None:
@@ -325,12 +366,17 @@ def _patience(configuration: Configuration) -> int:
     return 2 * (c.weight_depth + c.column_depth + c.layer_depth * drain)
 
 
-def _empty(path: Path) -> None:
-    """Make an empty file: Verilator would end the process if it could not."""
+def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is to be renamed to ``path``."""
     try:
-        path.write_bytes(b"")
+        return tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise PrunusError(f"cannot write {path}: {error.strerror}") from error
+        raise _about(error, path) from error
+
+
+def _about(error: OSError, path: Path) -> OSError:
+    """The same error, about a name that the caller knows."""
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def _checked(inputs: np.ndarray, plan: Plan) -> np.ndarray:
@@ -361,6 +407,8 @@ def _open(path: Path) -> ctypes.CDLL:
     for name, result, arguments in (
         ("new", handle, [ctypes.c_char_p]),
         ("delete", None, [handle]),
+        ("finish_trace", None, [handle]),
+        ("trace_error", number, [handle]),
         ("cycles", number, [handle]),
         ("reset", None, [handle]),
         ("load", number, [handle, pointer, number, ctypes.c_bool, number]),

@@ -4,6 +4,7 @@
 // every input: what the pins are set to before an edge holds for the cycle after it. A beat of the
 // streams `i` and `o`, and of `tap`, has LANES activations of WIDTH bits.
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 
@@ -56,6 +57,29 @@ void read_block(const VlWide<Words> &port, int16_t *block) {
     }
 }
 
+#if VM_TRACE
+// After a write that fails, Verilator would end the process. Here it is noted, and the rest of the
+// trace goes nowhere.
+class TraceFile final : public VerilatedVcdFile {
+  public:
+    bool open(const std::string &name) override {
+        const bool opened = VerilatedVcdFile::open(name);
+        if (!opened) error = errno;
+        return opened;
+    }
+
+    ssize_t write(const char *data, ssize_t size) override {
+        if (error) return size;
+        const ssize_t written = VerilatedVcdFile::write(data, size);
+        if (written >= 0 || errno == EAGAIN || errno == EINTR) return written;
+        error = errno;
+        return size;
+    }
+
+    int error = 0;
+};
+#endif
+
 class Model {
   public:
     explicit Model(const char *waves) {
@@ -74,8 +98,21 @@ class Model {
 
     ~Model() {
         top.final();
+        finish_trace();
+    }
+
+    void finish_trace() {
 #if VM_TRACE
         trace.close();
+#endif
+    }
+
+    // As errno has it, or 0.
+    int trace_error() const {
+#if VM_TRACE
+        return file.error;
+#else
+        return 0;
 #endif
     }
 
@@ -105,7 +142,8 @@ class Model {
     }
 
 #if VM_TRACE
-    VerilatedVcdC trace;
+    TraceFile file;
+    VerilatedVcdC trace{&file};
 #endif
 };
 
@@ -131,6 +169,11 @@ extern "C" {
 void *prunus_new(const char *waves) { return new Model(waves); }
 
 void prunus_delete(void *handle) { delete static_cast<Model *>(handle); }
+
+void prunus_finish_trace(void *handle) { static_cast<Model *>(handle)->finish_trace(); }
+
+// What went wrong with the trace, as errno has it, or 0.
+int64_t prunus_trace_error(void *handle) { return static_cast<Model *>(handle)->trace_error(); }
 
 int64_t prunus_cycles(void *handle) { return int64_t(static_cast<Model *>(handle)->cycles); }
 

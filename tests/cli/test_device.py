@@ -1,6 +1,6 @@
 import pytest
 
-from cli.device import DeviceError, find_device, parse_device
+from cli.device import DeviceFileError, find_device, parse_device
 from hdl.configuration import PRESETS, Configuration
 
 
@@ -15,27 +15,29 @@ def test_file(tmp_path):
 
 
 def test_neither_preset_nor_file(tmp_path):
-    with pytest.raises(DeviceError, match=r"^device 'pe3' must be one of pe1, pe4, .*No such file"):
+    with pytest.raises(
+        DeviceFileError, match=r"^device 'pe3' must be one of pe1, pe4, .*No such file"
+    ):
         find_device("pe3")
-    with pytest.raises(DeviceError, match="Is a directory"):
+    with pytest.raises(DeviceFileError, match="Is a directory"):
         find_device(str(tmp_path))
 
 
 def test_not_text(tmp_path):
     path = tmp_path / "small.toml"
     path.write_bytes(b"\xff")
-    with pytest.raises(DeviceError, match=r"small.toml must be UTF-8"):
+    with pytest.raises(DeviceFileError, match=r"small.toml must be UTF-8"):
         find_device(str(path))
 
 
 def test_not_toml():
-    with pytest.raises(DeviceError, match=r"^x must be TOML: "):
+    with pytest.raises(DeviceFileError, match=r"^x must be TOML: "):
         parse_device("elements: 4", origin="x")
 
 
 def test_all_faults_at_once():
     text = "elements = 512\nscan_with = 4\nqueue_depth = true\nxyz = 1\nweight_depth = 7"
-    with pytest.raises(DeviceError) as error:
+    with pytest.raises(DeviceFileError) as error:
         parse_device(text, origin="x")
     first, *faults = str(error.value).split("\n  ")
     assert first == "x has 5 faults:"
@@ -50,7 +52,7 @@ def test_all_faults_at_once():
 
 def test_all_clashes_at_once():
     text = "elements = 6\nscan_width = 4\nentry_width = 4\nweight_depth = 9\nbias_depth = 6"
-    with pytest.raises(DeviceError) as error:
+    with pytest.raises(DeviceFileError) as error:
         parse_device(text, origin="x")
     faults = str(error.value).split("\n  ")[1:]
     assert [fault.partition(" ")[0] for fault in faults] == [
@@ -59,12 +61,14 @@ def test_all_clashes_at_once():
         "weight_depth",
     ]
     # A clash with scan_width can only be told once that is right.
-    with pytest.raises(DeviceError, match=r"1 fault:\n  bias_depth must be a multiple of 4, not 6"):
+    with pytest.raises(
+        DeviceFileError, match=r"1 fault:\n  bias_depth must be a multiple of 4, not 6"
+    ):
         parse_device("bias_depth = 6", origin="x")
 
 
 def test_value_that_is_no_number():
-    with pytest.raises(DeviceError, match="elements must be a positive integer, not 'many'"):
+    with pytest.raises(DeviceFileError, match="elements must be a positive integer, not 'many'"):
         parse_device('elements = "many"', origin="x")
-    with pytest.raises(DeviceError, match="elements must be a positive integer, not {'a': 1}"):
+    with pytest.raises(DeviceFileError, match="elements must be a positive integer, not {'a': 1}"):
         parse_device("elements.a = 1", origin="x")

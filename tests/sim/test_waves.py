@@ -1,12 +1,13 @@
 """A trace, and the save file beside it, of a small accelerator."""
 
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from golden.errors import PrunusError
+from golden.errors import DeviceError, MismatchError
 from golden.nets.random import random_network
 from hdl.configuration import PRESETS, Configuration
 from mapping import plan
@@ -142,5 +143,44 @@ def test_groups_of_presets(preset):
 
 
 def test_nowhere_to_write():
-    with pytest.raises(PrunusError, match=r"^cannot write /nowhere/x\.vcd: No such file or "):
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '/nowhere/x\.vcd'$"):
         CompiledModel(DEVICE, waves=Path("/nowhere/x.vcd"))
+
+
+def run_traced(path, inputs=1):
+    network = random_network(np.random.default_rng(0), shape=(20, 14, 6), activation_width=8)
+    model = CompiledModel(DEVICE, waves=path)
+    with model:
+        model.load(plan(network, DEVICE))
+        yield
+        model.run(np.ones((inputs, 20), int))
+        yield
+
+
+def test_disk_full(tmp_path):
+    """In the middle of a run, and when the last of the trace is written."""
+    for limit in 100_000, 0:
+        steps = run_traced(tmp_path / "x.vcd")
+        next(steps)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if not limit:
+            next(steps)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"File too large: '.*x\.vcd'$"):
+                list(steps)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(KeyboardInterrupt, False), (MismatchError, True), (DeviceError, True)]
+)
+def test_only_what_the_hardware_does_wrong_leaves_a_trace(tmp_path, error, kept):
+    steps = run_traced(tmp_path / "x.vcd")
+    next(steps)
+    next(steps)
+    with pytest.raises(error):
+        steps.throw(error)
+    assert {path.name for path in tmp_path.iterdir()} == ({"x.vcd", "x.gtkw"} if kept else set())

@@ -133,9 +133,14 @@ def from_bytes(data: bytes) -> Network:
     ImageError
         As :func:`load` does.
     """
+    # A safetensors file begins with the length of its header, which is a JSON object.
+    if data[8:9] != b"{":
+        raise ImageError("is not a Prunus image")
     network, stated = _read(data)
     if stated != digest(network):
-        raise ImageError(f"digest must be {digest(network)}, not {brief(stated)}")
+        raise ImageError(
+            f"the image is damaged: digest must be {digest(network)}, not {brief(stated)}"
+        )
     return network
 
 
@@ -235,6 +240,8 @@ def _write(network: Network, streams: list[Streams]) -> bytes:
 def _read(data: bytes) -> tuple[Network, str]:
     """The network in a file, and the digest that the file states."""
     metadata, tensors = container.read(data)
+    if "format" not in metadata:
+        raise ImageError("is not a Prunus image")
     for field, value in ("format", _FORMAT), ("version", _VERSION):
         if metadata.get(field) != value:
             raise ImageError(f"{field} must be {value!r}, not {brief(metadata.get(field))}")

@@ -48,5 +48,5 @@ def test_wrong_file(run, tmp_path):
     path = tmp_path / "x.prunus"
     assert f"{path}: No such file" in run("info", path, code=2).stderr
     path.write_bytes(b"no image")
-    assert run("info", path, code=2).stderr.startswith(f"prunus: {path}: header must")
+    assert run("info", path, code=2).stderr == f"prunus: {path}: is not a Prunus image\n"
     assert "must be a file" in run("info", tmp_path, code=2).stderr

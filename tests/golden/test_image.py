@@ -419,17 +419,28 @@ def test_every_flipped_bit_is_refused():
 
 
 @pytest.mark.parametrize(
+    "data", [b"", b"name = 'digits'\n", b"{}", b"\x89PNG\r\n\x1a\n" + bytes(99)]
+)
+def test_another_kind_of_file(data):
+    with pytest.raises(ImageError, match=r"^is not a Prunus image$"):
+        from_bytes(data)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"format": "onnx"}, r"format must be 'prunus', not 'onnx'"),
-        ({"format": None}, r"format must be 'prunus', not None"),
+        ({"format": None}, "is not a Prunus image"),
         ({"version": "2"}, r"version must be '1', not '2'"),
-        ({"digest": "0" * 64}, r"digest must be [0-9a-f]{64}, not '0{64}'"),
+        ({"digest": "0" * 64}, r"the image is damaged: digest must be [0-9a-f]{64}, not '0{64}'"),
         ({"digest": None}, r"metadata lack 'digest'"),
         ({"escapes": None}, r"metadata lack 'escapes'"),
         ({"author": "me"}, r"metadata must not have 'author'"),
         ({"name": "\t"}, r"name must be 1 to 128 printable characters, not '\\t'"),
-        ({"name": "other"}, r"digest must be [0-9a-f]{64}, not '[0-9a-f]{64}'"),
+        (
+            {"name": "other"},
+            r"the image is damaged: digest must be [0-9a-f]{64}, not '[0-9a-f]{64}'",
+        ),
         ({"activation_width": "12"}, r"activation_width must be 8 or 16, not 12"),
         ({"activation_width": "17"}, r"activation_width must be an integer from 8 to 16, not '17"),
         ({"input_radix": "8"}, r"input_radix must be an integer from 0 to 7, not 8"),
@@ -450,7 +461,7 @@ def test_every_flipped_bit_is_refused():
         ({"layer": '{"fc": 1, "fc": 2}'}, r"layer must be JSON: a key occurs twice"),
         ({"layer": '{"fc": 1}'}, r"layer must be a list, one element a layer"),
         ({"outputs": "[6]"}, r"layer 'fc': bias must be a vector of uint8 with 3 to 3 elements, "),
-        ({"outputs": "[4]"}, r"digest must be "),
+        ({"outputs": "[4]"}, r"the image is damaged: digest must be "),
         ({"outputs": "[0]"}, r"layer 'fc': outputs must be an integer from 1 to 1048576, not 0"),
         ({"outputs": "[null]"}, r"layer 'fc': outputs must be an integer .*, not None"),
         ({"outputs": "[[[3]]]"}, r"layer 'fc': outputs must be an integer .*, not a list"),
@@ -469,9 +480,9 @@ def test_every_flipped_bit_is_refused():
         ({"activation": "[[]]"}, r"layer 'fc': activation must be one of .*, not a list"),
         ({"bias_width": "[33]"}, r"layer 'fc': bias_width must be an integer from 1 to 32, not 3"),
         ({"bias_width": "[2]"}, r"layer 'fc': bias must be a vector of uint8 with 1 to 1 element"),
-        ({"bias_width": "[4]"}, r"digest must be "),
+        ({"bias_width": "[4]"}, r"the image is damaged: digest must be "),
         ({"row_major": "[2]"}, r"layer 'fc': row_major must be an integer from 0 to 1, not 2"),
-        ({"row_major": "[1]"}, r"digest must be "),
+        ({"row_major": "[1]"}, r"the image is damaged: digest must be "),
         ({"gap_width": "[9]"}, r"layer 'fc': gap_width must be an integer from 1 to 8, not 9"),
         ({"gap_width": "[8]"}, r"layer 'fc': gaps must be a vector of uint8 with 128 to "),
         ({"escapes": "[7]"}, r"layer 'fc': gaps"),

@@ -65,6 +65,8 @@ def _machines(ctx: click.Context, parameter: click.Parameter, value: str) -> lis
     unknown = [name for name in names if name not in MACHINES]
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(MACHINES)}.")
+    if len(set(names)) < len(names):
+        raise click.BadParameter("each machine can be named once.")
     if len(names) < 2:
         raise click.BadParameter("at least two machines are needed, with a comma between.")
     return names
@@ -80,6 +82,7 @@ def _machines(ctx: click.Context, parameter: click.Parameter, value: str) -> lis
         1: "the machines differ; the message says where first",
         3: "a tool or package is missing; see prunus doctor",
         4: "the network does not fit the device",
+        5: "the simulated device does not answer",
     },
 )
 @IMAGE

@@ -1,6 +1,7 @@
 """``prunus compress``: a compressed network from a recipe."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,9 @@ import click
 
 import golden
 from cli.info import ledger_document, show_ledger
-from cli.output import Output, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent, write_whole
 from cli.verb import FILE, verb
+from golden.errors import DataError
 
 if TYPE_CHECKING:
     from golden.compress.pipeline import Compressed
@@ -73,11 +75,15 @@ def command(
 
     steps = load_recipe(recipe)
     target = check_target(target or Path(f"{Path(recipe).stem}.prunus"), "image")
+    work = work or target.with_suffix(".work")
+    check_apart([target], [None if recipe in RECIPES else Path(recipe), weights])
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(work)):
+        raise DataError(f"{target}: must not be in {work}, the folder for checkpoints")
     brought = None if weights is None else load_weights(weights)
     with telling(output) as report:
         result = compress(
             steps,
-            work or target.with_suffix(".work"),
+            work,
             weights=brought,
             report=report,
             resume=not no_resume,

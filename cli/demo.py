@@ -56,7 +56,7 @@ def command(output: Output, folder: Path, clock: float) -> None:
     from golden.compress.recipe import load_recipe
 
     with contextlib.suppress(FileExistsError):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     if not folder.is_dir():
         raise DataError(f"{folder}: must be a folder")
     image = folder / f"{_RECIPE}.prunus"

@@ -99,11 +99,6 @@ def _os_words(error: OSError) -> str:
         errno.ENOSPC: "no space is left on the disk",
         errno.EDQUOT: "the disk quota is used up",
         errno.EFBIG: "the file would be larger than is allowed",
-        errno.EACCES: "permission denied",
-        errno.ENOENT: "there is no such file or folder",
-        errno.EISDIR: "is a folder, not a file",
-        errno.ENOTDIR: "a part of the path is not a folder",
-        errno.EROFS: "the file system is read-only",
     }.get(error.errno, os.strerror(error.errno))
     where = error.filename if error.filename is not None else "cannot write the result"
     return f"{os.fsdecode(where)}: {reason}" if isinstance(where, bytes) else f"{where}: {reason}"

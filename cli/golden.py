@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli.inputs import Options, accuracy, input_options, read_inputs
-from cli.output import Output, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent, write_whole
 from cli.runs import run_golden
 from cli.verb import FILE, IMAGE, verb
 from golden.errors import MismatchError
@@ -53,6 +53,7 @@ def command(
     for path in answers, intermediates:
         if path is not None:
             check_target(path)
+    check_apart([answers, intermediates], [image, inputs["input_file"]])
     network = load(image)
     given = read_inputs(network, inputs)
     layers = run_golden(network, given.vectors, output)

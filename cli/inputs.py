@@ -156,15 +156,19 @@ def _from_file(network: "Network", path: Path) -> Inputs:
         raise DataError(f"{path}: must be a file that numpy.save wrote: {error}") from error
     if not isinstance(vectors, np.ndarray):
         raise DataError(f"{path}: must be one array (.npy), not an archive")
+    shape = vectors.shape
     vectors = np.atleast_2d(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != network.inputs or len(vectors) == 0:
         raise DataError(
             f"{path}: must be of shape (n, {network.inputs}) for network {network.name!r}, "
-            f"not {vectors.shape}"
+            f"not {shape}"
         )
     if vectors.dtype.kind == "f":
+        # What is too large for it becomes infinite.
+        with np.errstate(over="ignore"):
+            vectors = vectors.astype(np.float64)
         if not np.isfinite(vectors).all():
-            raise DataError(f"{path}: must be finite")
+            raise DataError(f"{path}: must be finite, as float64")
         return Inputs(_quantised(network, vectors), str(path))
     if vectors.dtype.kind not in "iu":
         raise DataError(f"{path}: must hold integers or real numbers, not {vectors.dtype}")

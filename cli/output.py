@@ -17,7 +17,7 @@ from golden.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "check_target", "percent", "plain", "write_whole"]
+__all__ = ["Output", "check_apart", "check_target", "percent", "plain", "write_whole"]
 
 Cell = str | int | float | None
 # Columns of the widest table.
@@ -156,10 +156,28 @@ def check_target(path: Path, kind: str = "file") -> Path:
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: must be a file")
     if not path.parent.is_dir():
-        raise DataError(f"{path.parent}: there is no such folder for the {kind}")
+        reason = "Not a directory" if path.parent.exists() else "No such file or directory"
+        raise DataError(f"{path.parent}: {reason}, but the {kind} is to be in it")
     if not os.access(path.parent, os.W_OK):
         raise DataError(f"{path.parent}: permission denied to write the {kind}")
     return path
+
+
+def check_apart(targets: Iterable[Path | None], sources: Iterable[Path | None] = ()) -> None:
+    """Refuse to write the same file twice, or over one that is read.
+
+    Raises
+    ------
+    DataError
+        If two of ``targets``, or one of them and one of ``sources``, are the same.
+    """
+    seen = {os.path.realpath(path): "is an input as well" for path in sources if path is not None}
+    for path in targets:
+        if path is not None:
+            real = os.path.realpath(path)
+            if real in seen:
+                raise DataError(f"{path}: cannot be written, it {seen[real]}")
+            seen[real] = "is another output as well"
 
 
 def write_whole(path: Path, content: bytes | str) -> Path:

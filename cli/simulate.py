@@ -9,10 +9,10 @@ import click
 
 from cli.explain import device_document, plan_or_say_why
 from cli.inputs import Inputs, Options, accuracy, input_options, read_inputs
-from cli.output import Output, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent, write_whole
 from cli.runs import activations, predict_run, run_golden
 from cli.verb import DEVICE, FILE, IMAGE, verb
-from golden.errors import MismatchError
+from golden.errors import MismatchError, ToolError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +45,19 @@ CLOCK = click.option(
         1: "the hardware's outputs are not the golden model's; see prunus compare",
         3: "a tool or package is missing; see prunus doctor",
         4: "the network does not fit the device",
+        5: "the simulated device does not answer",
     },
 )
 @IMAGE
 @DEVICE
 @input_options
 @CLOCK
-@click.option("--waves", type=FILE, metavar="FILE.vcd", help="Write a trace of all signals.")
+@click.option(
+    "--waves",
+    type=FILE,
+    metavar="FILE.vcd",
+    help="Write a trace of all signals, and beside it a save file for GTKWave, as .gtkw.",
+)
 @click.option("-o", "--output", "answers", type=FILE, metavar="FILE.npy", help="Write the outputs.")
 def command(
     output: Output,
@@ -74,9 +80,11 @@ def command(
     from cli.device import find_device
     from golden.image import digest, load
 
-    for path in waves, answers:
+    beside = waves and waves.with_suffix(".gtkw")
+    for path in waves, beside, answers:
         if path is not None:
             check_target(path)
+    check_apart([waves, beside, answers], [image, inputs["input_file"]])
     configuration = find_device(device)
     network = load(image)
     plan = plan_or_say_why(network, configuration)
@@ -99,17 +107,21 @@ def command(
     if output.emit(document):
         return
     _show(output, network.name, document)
-    for path in waves, answers:
+    for path in waves, beside, answers:
         if path is not None:
             output.say(f"wrote {path}")
 
 
 def build(output: Output, plan: "Plan", *, waves: Path | None = None) -> "CompiledModel":
     """The compiled model of the plan's device."""
+    from hdl.verilog import YosysError
     from sim.compiled import CompiledModel
 
     with output.waiting("building the model of the hardware (a minute, if it is not there yet)"):
-        return CompiledModel(plan.configuration, waves=waves)
+        try:
+            return CompiledModel(plan.configuration, waves=waves)
+        except YosysError as error:
+            raise ToolError(str(error)) from error
 
 
 def simulate(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.explain import device_document
-from cli.output import Output, check_target, write_whole
+from cli.output import Output, check_apart, check_target, write_whole
 from cli.verb import DEVICE, FILE, verb
+from golden.errors import ToolError
 
 if TYPE_CHECKING:
     from hdl.configuration import Configuration
@@ -60,7 +61,7 @@ _MEMORIES = {
         "prunus verilog --device pe16 -o prunus.v",
         "prunus verilog --device small.toml -o small.v --json",
     ],
-    codes={3: "Yosys is missing; see prunus doctor"},
+    codes={3: "Yosys is missing or failed; see prunus doctor"},
 )
 @DEVICE
 @click.option(
@@ -86,12 +87,15 @@ def command(output: Output, device: str, target: Path) -> None:
     width, depth, count, bits).
     """
     from cli.device import find_device
+    from hdl.configuration import PRESETS
 
     configuration = find_device(device)
     if target.suffix == ".json":
         raise click.UsageError(f"{target}: the Verilog must not end in .json, its description does")
+    description = target.with_suffix(".json")
     check_target(target)
-    check_target(target.with_suffix(".json"))
+    check_target(description)
+    check_apart([target, description], [None if device in PRESETS else Path(device)])
     with output.waiting("writing Verilog"):
         document = write_verilog(device, configuration, target)
     if output.emit(document):
@@ -119,10 +123,13 @@ def write_verilog(device: str, configuration: "Configuration", target: Path) -> 
     from amaranth.hdl import Value
 
     from hdl.accelerator import Accelerator
-    from hdl.verilog import convert
+    from hdl.verilog import YosysError, convert
 
     accelerator = Accelerator(configuration)
-    text = convert(accelerator, name="prunus")
+    try:
+        text = convert(accelerator, name="prunus")
+    except YosysError as error:
+        raise ToolError(str(error)) from error
     parameters = device_document(device, configuration)
     ports = [
         {"name": "clk", "direction": "input", "width": 1},

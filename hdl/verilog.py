@@ -8,7 +8,11 @@ from amaranth import *
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-__all__ = ["convert", "shared"]
+__all__ = ["YosysError", "convert", "shared"]
+
+
+class YosysError(RuntimeError):
+    """Yosys is missing or failed; the message says how, in a line."""
 
 
 class _Modules:
@@ -83,8 +87,8 @@ def convert(component, *, name):
 
     Raises
     ------
-    RuntimeError
-        If Yosys fails.
+    YosysError
+        If Yosys is missing or fails.
     """
     modules = _Modules()
     texts = {name: _rtlil(component, name, modules)}
@@ -103,7 +107,8 @@ def convert(component, *, name):
         check=False,
     )
     if yosys.returncode:
-        raise RuntimeError(f"Yosys failed: {yosys.stderr.strip()}")
+        reason = yosys.stderr.strip().splitlines() or [f"status {yosys.returncode}"]
+        raise YosysError(f"Yosys failed: {reason[0]}")
     return _WAIVERS + _fold_zeros(yosys.stdout)
 
 

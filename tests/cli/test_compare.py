@@ -117,3 +117,8 @@ def test_wrong_layer(run, image):
 def test_no_weight_matters(run, image):
     stderr = run("compare", image, "--flip", "fc1", "--density", 0, code=2).stderr
     assert "no weight of layer 'fc1' matters to these vectors" in stderr
+
+
+def test_a_machine_named_twice(run, image):
+    stderr = run("compare", image, "--on", "golden,golden", code=2).stderr
+    assert "each machine can be named once." in stderr

@@ -79,5 +79,16 @@ def test_wrong_weights(run, recipe, tmp_path):
 
 def test_target_is_checked_before_training(run, recipe, tmp_path):
     stderr = run("compress", recipe, "-o", tmp_path / "none" / "x.prunus", code=2).stderr
-    assert "there is no such folder for the image" in stderr
+    assert "No such file or directory, but the image is to be in it" in stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_target_is_no_file_that_is_read_nor_in_the_work(run, recipe, tmp_path):
+    text = recipe.read_text()
+    assert "is an input as well" in run("compress", recipe, "-o", recipe, code=2).stderr
+    assert recipe.read_text() == text
+    work = tmp_path / "x"
+    options = "--work", work, "-o"
+    assert "must not be in" in run("compress", recipe, *options, work, code=2).stderr
+    work.mkdir()
+    assert "must not be in" in run("compress", recipe, *options, work / "y", code=2).stderr

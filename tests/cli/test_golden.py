@@ -77,4 +77,13 @@ def test_torch_is_missing(run, image, monkeypatch):
 
 def test_target_is_checked_first(run, image, tmp_path):
     stderr = run("golden", image, "-o", tmp_path / "none" / "y.npy", code=2).stderr
-    assert "there is no such folder for the file" in stderr
+    assert "No such file or directory, but the file is to be in it" in stderr
+
+
+def test_targets_are_files_of_their_own(run, image, tmp_path):
+    before = image.read_bytes()
+    for option in "-o", "--layers":
+        assert "it is an input as well" in run("golden", image, option, image, code=2).stderr
+    assert image.read_bytes() == before
+    y = tmp_path / "y"
+    assert "it is another output" in run("golden", image, "-o", y, "--layers", y, code=2).stderr

@@ -90,10 +90,12 @@ def test_real_numbers_from_file(network, tmp_path):
     ("array", "message"),
     [
         (np.zeros((2, 23), int), r"must be of shape \(n, 24\) for network 'random', not \(2, 23\)"),
+        (np.zeros(23, int), r"must be of shape \(n, 24\) for network 'random', not \(23,\)"),
         (np.zeros((0, 24), int), r"must be of shape \(n, 24\)"),
         (np.zeros((1, 1, 24), int), r"must be of shape \(n, 24\)"),
         (np.full((1, 24), 32768), "must lie within -32768 to 32767, not 32768 to 32768"),
         (np.full((1, 24), np.nan), "must be finite"),
+        (np.full((1, 24), np.longdouble("1e400")), "must be finite, as float64"),
         (np.zeros((1, 24), complex), "must hold integers or real numbers, not complex128"),
     ],
 )

@@ -86,7 +86,7 @@ def test_usage_error_as_json(run):
             2,
             "x.npy: no space is left on the disk",
         ),
-        (OSError(errno.EACCES, "Permission denied", "x.npy"), 2, "x.npy: permission denied"),
+        (OSError(errno.EACCES, "Permission denied", "x.npy"), 2, "x.npy: Permission denied"),
         (OSError("odd"), 2, "odd"),
         (MemoryError(), 2, "there is not enough memory"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.output import Output, check_target, write_whole
+from cli.output import Output, check_apart, check_target, write_whole
 from golden.errors import DataError
 
 
@@ -74,7 +74,17 @@ def test_check_target(tmp_path):
     assert check_target(tmp_path / "x") == tmp_path / "x"
     with pytest.raises(DataError, match="is a folder; the image needs a name in it"):
         check_target(tmp_path, "image")
-    with pytest.raises(DataError, match="none: there is no such folder for the file"):
+    with pytest.raises(DataError, match="none: No such file or directory, but the file is"):
         check_target(tmp_path / "none" / "x")
     with pytest.raises(DataError, match="/dev/null: must be a file"):
         check_target(Path("/dev/null"))
+
+
+def test_check_apart(tmp_path):
+    first, second = tmp_path / "x", tmp_path / "y"
+    check_apart([first, None, second], [None, tmp_path / "z"])
+    with pytest.raises(DataError, match="x: cannot be written, it is another output as well"):
+        check_apart([first, second, tmp_path / "." / "x"])
+    second.symlink_to(first)
+    with pytest.raises(DataError, match="y: cannot be written, it is an input as well"):
+        check_apart([second], [first])

@@ -1,4 +1,5 @@
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -80,3 +81,36 @@ def test_compiler_is_missing(start, image):
 
 def test_clock_must_be_positive(run, image):
     assert "--clock" in run("simulate", image, "--clock", 0, code=2).stderr
+
+
+def test_targets_are_files_of_their_own(run, image, tmp_path):
+    x = tmp_path / "x"
+    for first, second in ("x.vcd", "x.vcd"), ("x.vcd", "x.gtkw"), ("x.gtkw", "y.npy"):
+        targets = "--waves", tmp_path / first, "-o", tmp_path / second
+        assert "it is another output as well" in run("simulate", image, *targets, code=2).stderr
+    x.with_suffix(".gtkw").mkdir()
+    stderr = run("simulate", image, "--waves", x.with_suffix(".vcd"), code=2).stderr
+    assert "x.gtkw: is a folder" in stderr
+
+
+def test_trace_on_a_full_disk(start, run, image, tmp_path):
+    arguments = "simulate", image, "--device", "pe1", "--random", 1, "--waves", tmp_path / "x.vcd"
+    run(*arguments)  # from now on, it is built
+    assert {path.name for path in tmp_path.iterdir()} == {"x.vcd", "x.gtkw"}
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    process = start(*arguments, preexec_fn=limit)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (2, "")
+    assert stderr.endswith("x.vcd: the file would be larger than is allowed\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hardware_that_does_not_answer(run, image, monkeypatch):
+    monkeypatch.setattr("sim.compiled._patience", lambda configuration: 1)
+    stderr = run("simulate", image, "--device", "pe4", code=5).stderr
+    assert stderr.startswith("prunus: the accelerator ")

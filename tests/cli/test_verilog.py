@@ -111,3 +111,15 @@ def test_faults_of_a_device(run, tmp_path):
 
 def test_target_is_checked_first(run, tmp_path):
     assert "is a folder" in run("verilog", "-o", tmp_path, code=2).stderr
+
+
+@pytest.mark.parametrize("verb", ["verilog", "simulate"])
+def test_yosys_fails(run, image, tmp_path, monkeypatch, verb):
+    monkeypatch.setenv("PRUNUS_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("hdl.verilog._PASSES", "no_such_pass {top}\n")
+    target = tmp_path / "x.v"
+    options = ["-o", target] if verb == "verilog" else [image]
+    stderr = run(verb, *options, "--device", "pe1", code=3).stderr
+    line = stderr.splitlines()[-1]
+    assert line.startswith("prunus: Yosys failed: ERROR: No such command: no_such_pass")
+    assert not target.exists()

@@ -38,7 +38,7 @@ def test_layers(document, network):
 def test_memories_are_what_the_device_needs(run, tmp_path, image, document):
     """Every memory made as small as it is said to be used: the network fits, and no smaller."""
     blocked = ("column_depth", "bias_depth", "activation_depth")
-    least = {"weight_depth": 8, "row_depth": 2, "codebook_depth": 4}
+    least = {"weight_depth": 8, "row_depth": 2, "codebook_depth": 4, "layer_depth": 2}
     exact = {}
     for memory in document["memories"]:
         unit = 4 if memory["parameter"] in blocked else 2 if "weight" in memory["parameter"] else 1

@@ -15,10 +15,9 @@ from cli.verb import DEVICE, FILE, IMAGE, verb
 from golden.errors import MismatchError, ToolError
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from cli.runs import Golden
     from mapping import Plan
-    from sim.compiled import CompiledModel
+    from sim.compiled import CompiledModel, Run
 
 __all__ = ["CLOCK", "MACHINE_DEPENDENT", "build", "command", "show_layers", "simulate"]
 
@@ -95,13 +94,13 @@ def command(
         "device": device_document(device, configuration),
     }
     with build(output, plan, waves=waves) as model:
-        found, outputs = simulate(output, model, plan, given, clock)
+        found, run, _ = simulate(output, model, plan, given, clock)
     document.update(found)
     if answers is not None:
         import numpy as np
 
         buffer = io.BytesIO()
-        np.save(buffer, outputs)
+        np.save(buffer, run.outputs)
         write_whole(answers, buffer.getvalue())
     document.update(output=answers, waves=waves)
     if output.emit(document):
@@ -125,9 +124,15 @@ def build(output: Output, plan: "Plan", *, waves: Path | None = None) -> "Compil
 
 
 def simulate(
-    output: Output, model: "CompiledModel", plan: "Plan", given: Inputs, clock: float
-) -> "tuple[dict[str, Any], np.ndarray]":
-    """What the hardware makes of ``given``: a document for JSON, and the outputs.
+    output: Output,
+    model: "CompiledModel",
+    plan: "Plan",
+    given: Inputs,
+    clock: float,
+    *,
+    taps: bool = False,
+) -> "tuple[dict[str, Any], Run, list[Golden]]":
+    """What the hardware makes of ``given``, and the golden model.
 
     Parameters
     ----------
@@ -141,11 +146,15 @@ def simulate(
         The vectors.
     clock : float
         In MHz, for images per second.
+    taps : bool
+        Whether to watch the activations of every layer.
 
     Returns
     -------
     document : dict
-    outputs : ndarray of int16, ``(n, outputs)``
+        For JSON.
+    run : Run
+    golden : list of Golden
 
     Raises
     ------
@@ -159,7 +168,7 @@ def simulate(
     model.load(plan)
     with output.progress("simulation", len(given)) as advance:
         begin = time.perf_counter()
-        run = model.run(given.vectors, progress=advance)
+        run = model.run(given.vectors, taps=taps, progress=advance)
         seconds = time.perf_counter() - begin
     report = model.report()
     wrong = (run.outputs != golden[-1].outputs).any(axis=1)
@@ -201,7 +210,7 @@ def simulate(
         "equals_golden": True,
         "elements": report.counters,
     }
-    return document, run.outputs
+    return document, run, golden
 
 
 def show_layers(output: Output, document: dict[str, Any]) -> None:

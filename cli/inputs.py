@@ -11,16 +11,15 @@ import click
 
 from cli.verb import FILE
 from golden.errors import DataError
+from golden.nets.sources import DATASETS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from golden.image import Network
 
-__all__ = ["DATASETS", "Inputs", "accuracy", "input_options", "read_inputs"]
+__all__ = ["Inputs", "accuracy", "input_options", "read_inputs"]
 
-# As golden.nets.data has them, which takes torch to import.
-DATASETS = ("digits", "mnist", "fashion-mnist")
 _SEED = 1
 _RANDOM = 16
 _MOST = 1_000_000

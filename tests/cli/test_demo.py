@@ -16,7 +16,7 @@ def tiny(recipe, monkeypatch):
 
 
 def test_makes_everything(run, tiny, tmp_path):
-    folder = tmp_path / "demo"
+    folder = tmp_path / "made" / "demo"
     result = run("demo", "--output", folder)
     document = json.loads((folder / "demo.json").read_text())
     pictures = [

@@ -63,7 +63,7 @@ def test_commands_and_files(page):
     code = "\n".join(fenced + re.findall(r"`([^`]+)`", rest))
     for verb in re.findall(r"\bprunus +([a-z]+)\b", code):
         assert verb in VERBS, verb
-    for module in re.findall(r"\bpython -m (docs[\w.]*)", code):
+    for module in re.findall(r"\bpython -m ((?:docs|bench)[\w.]*)", code):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
     for name in re.findall(r"\b(?:hdl|golden|mapping|sim|cli|tests|docs)/[\w/]+\.\w+", code):
         assert (ROOT / name).exists(), name

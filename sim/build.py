@@ -1,7 +1,7 @@
 """Builds the compiled model: Verilog, C++, shared library."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,9 +18,9 @@ _LIMIT = 600
 _VERILATOR_OPTIONS = (
     *("--cc", "--prefix", "Vprunus", "--top-module", "harness", "-Wno-fatal", "-Wno-lint"),
     *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing"),
-    # Everything but the elements is inlined. The second option would give temporaries of alike
-    # elements unlike names, so that they could not share their functions; see sim.harness.
-    *("--inline-mult", "1", "-fno-dfg-scoped"),
+    # Everything but the elements is inlined. Optimising the data flow would give temporaries of
+    # alike elements unlike names, so that they could not share functions; see sim.harness.
+    *("--inline-mult", "1", "-fno-dfg"),
 )
 _COMPILER_OPTIONS = (
     *("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w"),
@@ -45,14 +45,15 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
         If the cache cannot be written.
     """
     verilator, compiler = toolchain.require("verilator"), toolchain.require("g++")
-    assert verilator.path is not None
-    assert compiler.path is not None
+    translator, cxx = verilator.path, compiler.path
+    assert translator is not None
+    assert cxx is not None
     source = _source(configuration, fast=not trace)
-    include = verilator.path.parent.parent / "include"
+    include = translator.parent.parent / "include"
     options = [*_VERILATOR_OPTIONS, *(["--trace-vcd"] if trace else [])]
     flags = [*_COMPILER_OPTIONS, *(f"-DVM_TRACE{kind}={trace:d}" for kind in ("", "_VCD"))]
     shape = [f"-DLANES={configuration.scan_width}", f"-DWIDTH={configuration.activation_width}"]
-    tools = f"{verilator.version} {compiler.path} {compiler.version}"
+    tools = f"{verilator.version} {cxx} {compiler.version}"
 
     # What Verilator's models share takes as long as the rest, and is the same every time.
     parts = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else [])]
@@ -64,10 +65,10 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
             text = folder / f"{name}.cc"
             text.write_text("".join(f'#include "{path}"\n' for path in sources))
             search = [f"-I{path}" for path in (folder, include, include / "vltstd")]
-            command = [compiler.path, *flags, *shape, level, *search]
-            return [*command, "-c", text, "-o", folder / f"{name}.o"]
+            target = folder / f"{name}.o"
+            return [cxx, *flags, *shape, level, *search, "-c", text, "-o", target]
 
-        def run(*commands: list[str | Path]) -> None:
+        def run(*commands: Sequence[str | Path]) -> None:
             toolchain.run(
                 commands,
                 folder=folder,
@@ -77,7 +78,7 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
                 environment=toolchain.verilator_environment(),
             )
 
-        translate = [verilator.path, *options, "--Mdir", folder, source]
+        translate: list[str | Path] = [translator, *options, "--Mdir", folder, source]
         if shared.exists():
             run(translate)
         else:
@@ -90,7 +91,7 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
         run(unit("fast", "-O0" if trace else "-O2", [*fast, _MODEL]), unit("slow", "-O0", slow))
         library = folder / "model.so"
         objects = [folder / "fast.o", folder / "slow.o", shared]
-        run([compiler.path, "-shared", *objects, "-o", library, "-lpthread"])
+        run([cxx, "-shared", *objects, "-o", library, "-lpthread"])
         return library
 
     texts = [path.read_bytes() for path in (source, _MODEL, Path(__file__))]

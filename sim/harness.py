@@ -98,9 +98,7 @@ def _module(
         f"{'input' if is_input else 'output'} {_range(width)}{port}"
         for port, is_input, width in ports
     ]
-    # A port of no bits is not a port in Verilog; here it is one that is always 0.
-    body = [*body, *(f"  assign {port} = 0;" for port, _, width in ports if not width)]
-    connections = [f".{port}({values.get(port, port)})" for port, _, width in ports if width]
+    connections = [f".{port}({values.get(port, port)})" for port, _, _ in ports]
     lines = [
         f"module {name}(\n  " + ",\n  ".join(heads) + "\n);",
         *body,

@@ -57,7 +57,8 @@ def _find(name: str, search: str) -> Tool:
     for known, purpose, install in _KNOWN:
         if known == name:
             path = _verilator() if name == "verilator" else _which(name, search)
-            return Tool(name, path, path and _version(name, path), purpose, install)
+            version = _version(name, path) if path is not None else None
+            return Tool(name, path, version, purpose, install)
     raise ValueError(f"name must be one of {[known for known, _, _ in _KNOWN]}, not {name!r}")
 
 

@@ -23,7 +23,7 @@ from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
 from hdl.streams import Queue
 
-__all__ = ["BENCHES", "ODD", "ONE", "WIDE"]
+__all__ = ["BENCHES"]
 
 # A single element, codes of 8 bits with 1 bit of delta, and long columns.
 ONE = Configuration(
@@ -42,21 +42,42 @@ ONE = Configuration(
     layer_depth=3,
     counter_width=32,
 )
-# Two ways with a block to a row each, and short counts.
+# Two ways of two blocks to a row each, and short counts.
 WIDE = Configuration(
-    elements=4,
+    elements=8,
     scan_width=2,
     ways=2,
     accumulator_width=40,
     count_width=4,
     queue_depth=12,
-    weight_depth=512,
+    weight_depth=256,
     column_depth=128,
     row_depth=16,
     codebook_depth=256,
     bias_depth=128,
     activation_depth=64,
     layer_depth=4,
+    counter_width=16,
+)
+# As many ways as elements, each of which scans single activations.
+SPLIT = Configuration(
+    elements=4,
+    scan_width=1,
+    ways=4,
+    activation_width=8,
+    weight_width=8,
+    accumulator_width=24,
+    code_width=3,
+    entry_width=5,
+    count_width=4,
+    queue_depth=8,
+    weight_depth=128,
+    column_depth=64,
+    row_depth=16,
+    codebook_depth=32,
+    bias_depth=64,
+    activation_depth=32,
+    layer_depth=3,
     counter_width=16,
 )
 # Nothing is a power of two.
@@ -86,7 +107,7 @@ _SEGMENT = Segment(64, 3, 8)
 
 def _each(name, unit):
     """``unit`` for each of the configurations."""
-    configurations = {"one": ONE, "wide": WIDE, "odd": ODD}
+    configurations = {"one": ONE, "wide": WIDE, "split": SPLIT, "odd": ODD}
     return {f"{name}_{key}": partial(unit, value) for key, value in configurations.items()}
 
 
@@ -163,7 +184,7 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     },
     "element": _each("element", Element),
     "drain": _each("drain", Drain),
-    "engine": {"engine_wide": partial(Engine, WIDE), "engine_odd": partial(Engine, ODD)},
+    "engine": _each("engine", Engine),
     "loader": _each("loader", Loader),
     "sequencer": _each("sequencer", Sequencer),
     "accelerator": _each("accelerator", Accelerator),

@@ -21,9 +21,15 @@ DEVICES = {
     ),
     # Four lanes of 16 bits: a port of 64 bits.
     "pe4": PRESETS["pe4"],
-    # Eight lanes of 12 bits: a wide port, and lanes across the words it is made of.
+    # Eight lanes of 12 bits: a wide port, and lanes across the words it is made of. Two scans.
     "wide": Configuration(
-        elements=16, scan_width=8, activation_width=12, row_depth=16, layer_depth=4, **_SMALL
+        elements=16,
+        scan_width=8,
+        ways=2,
+        activation_width=12,
+        row_depth=16,
+        layer_depth=4,
+        **_SMALL,
     ),
 }
 

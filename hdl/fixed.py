@@ -37,6 +37,10 @@ class Requantise(wiring.Component):
     LATENCY = 3
 
     def __init__(self, *, width, bias_width, result_width):
+        widths = {"width": width, "bias_width": bias_width, "result_width": result_width}
+        for name, value in widths.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TypeError(f"{name} must be a positive integer, not {value!r}")
         if bias_width > width:
             raise ValueError(f"bias_width must be at most width ({width}), not {bias_width!r}")
         if result_width >= width:

@@ -31,7 +31,7 @@ class Queue(wiring.Component):
     SHALLOW = 4
 
     def __init__(self, shape, *, depth):
-        if depth < 2:
+        if not isinstance(depth, int) or isinstance(depth, bool) or depth < 2:
             raise TypeError(f"depth must be an integer of at least 2, not {depth!r}")
         self.shape = shape
         self.depth = depth

@@ -1,0 +1,155 @@
+"""What a configuration refuses."""
+
+import re
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdl.accelerator import Accelerator
+from hdl.configuration import PRESETS, Configuration
+
+NAMES = [field.name for field in fields(Configuration)]
+# Written out once more, so that a bound does not move by mistake.
+RANGES = {
+    "elements": (1, 256),
+    "scan_width": (1, 16),
+    "ways": (1, 16),
+    "activation_width": (8, 16),
+    "weight_width": (8, 16),
+    "accumulator_width": (24, 48),
+    "code_width": (2, 8),
+    "entry_width": (3, 16),
+    "count_width": (2, 10),
+    "queue_depth": (8, 256),
+    "weight_depth": (8, 262144),
+    "column_depth": (4, 131072),
+    "row_depth": (2, 512),
+    "codebook_depth": (4, 4096),
+    "bias_depth": (4, 131072),
+    "activation_depth": (4, 131072),
+    "layer_depth": (2, 256),
+    "counter_width": (16, 32),
+}
+# Goes with every value of any other parameter.
+LOOSE = {"elements": 1, "scan_width": 1, "ways": 1, "code_width": 2}
+# What an extreme value of a parameter needs of others.
+BESIDE = {
+    ("scan_width", 16): {"elements": 16, "column_depth": 16},
+    ("ways", 16): {"elements": 16},
+    ("code_width", 8): {"entry_width": 9},
+}
+
+
+def refuses(error, message, **values):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        Configuration(**values)
+
+
+def test_every_parameter_has_a_range():
+    assert list(RANGES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0, -1, 16.0, "16", None, True], ids=repr)
+def test_wrong_type_or_sign(name, value):
+    refuses(TypeError, f"{name} must be a positive integer, not {value!r}", **{name: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_range(name):
+    low, high = RANGES[name]
+    for value in low, high:
+        values = {**LOOSE, **BESIDE.get((name, value), {}), name: value}
+        assert getattr(Configuration(**values), name) == value
+    for value in low - 1, high + 1:
+        if value:
+            refuses(ValueError, f"{name} must be {low} to {high}, not {value}", **{name: value})
+
+
+@pytest.mark.parametrize(("elements", "ways"), [(12, 3), (6, 4), (1, 2)])
+def test_ways_that_clash(elements, ways):
+    refuses(
+        ValueError,
+        f"ways must be a power of two that divides elements ({elements}), not {ways}",
+        elements=elements,
+        ways=ways,
+        scan_width=1,
+    )
+
+
+@pytest.mark.parametrize(("elements", "ways", "scan_width"), [(6, 1, 4), (8, 4, 4), (2, 1, 4)])
+def test_scan_width_that_clashes(elements, ways, scan_width):
+    refuses(
+        ValueError,
+        f"scan_width must divide the elements of a way ({elements // ways}), not {scan_width}",
+        elements=elements,
+        ways=ways,
+        scan_width=scan_width,
+    )
+
+
+@pytest.mark.parametrize("entry_width", [5, 6])
+def test_entry_without_a_relative_row(entry_width):
+    refuses(
+        ValueError,
+        f"entry_width must be more than code_width (6), not {entry_width}",
+        entry_width=entry_width,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("weight_depth", 2), ("column_depth", 8), ("bias_depth", 8), ("activation_depth", 8)],
+)
+def test_depths_that_are_no_multiples(name, unit):
+    value = 64 + unit // 2
+    message = f"{name} must be a multiple of {unit}, not {value}"
+    refuses(ValueError, message, scan_width=8, **{name: value})
+    assert Configuration(scan_width=8, **{name: 64 + unit})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name):
+    preset = PRESETS[name]
+    assert name == f"pe{preset.elements}"
+    assert preset.way_elements * preset.ways == preset.elements
+    assert preset.groups * preset.scan_width == preset.elements
+    # LeNet-300-100: its columns, and at 8 % some 21,300 of its weights.
+    assert preset.column_depth >= 784 + 300 + 100
+    assert preset.weight_depth * preset.elements >= 21_300
+
+
+def test_is_fixed():
+    with pytest.raises(FrozenInstanceError):
+        PRESETS["pe1"].elements = 2
+
+
+def test_accelerator_takes_nothing_else():
+    with pytest.raises(TypeError, match=r"^configuration must be a Configuration, not 'pe1'$"):
+        Accelerator("pe1")
+
+
+@st.composite
+def configurations(draw):
+    """Values that go with each other, all of them within range."""
+    values = {name: draw(st.integers(*RANGES[name])) for name in NAMES}
+    values["ways"] = draw(st.sampled_from([1, 2, 4, 8, 16]))
+    unit = values["ways"] * values["scan_width"]
+    values["elements"] = unit * draw(st.integers(1, max(1, 256 // unit)))
+    values["entry_width"] = draw(st.integers(values["code_width"] + 1, 16))
+    values["weight_depth"] += values["weight_depth"] % 2
+    for name in "column_depth", "bias_depth", "activation_depth":
+        values[name] = draw(st.integers(4, 1 << 13)) * values["scan_width"]
+    return values
+
+
+@given(configurations())
+def test_what_goes_together_is_taken(values):
+    made = Configuration(**values)
+    assert vars(made) == values
+    assert replace(made, layer_depth=made.layer_depth) == made
+    assert made.way_elements % made.scan_width == 0
+    # A step of the drain takes a group, whose elements belong to one way.
+    assert made.groups % made.ways == 0

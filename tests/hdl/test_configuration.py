@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What a configuration refuses."""
 
 import re

@@ -79,10 +79,9 @@ def lay_out(
     c = configuration
     teams = c.ways if split else 1
     members = c.elements // teams
-    outputs = assign(np.bincount(layer.rows, minlength=layer.outputs), members)
-    rows = -(-layer.outputs // members)
-
     # Blocks are dealt to the teams in turn.
+    outputs = assign(layer, members, team=inputs // c.scan_width % teams)
+    rows = -(-layer.outputs // members)
     block, lane = np.divmod(inputs[layer.columns], c.scan_width)
     blocks = columns // c.scan_width
     team_columns = tuple(-(-(blocks - team) // teams) * c.scan_width for team in range(teams))

@@ -1,40 +1,79 @@
 """Which element owns which row."""
 
 import heapq
+from collections.abc import Iterator
 
 import numpy as np
 
+from golden.image import Layer
+
 __all__ = ["assign"]
 
+# Weights of an element from which on exchanges are looked for. Fewer take no longer than the
+# pipeline takes to fill and to empty.
+_WORTH = 16
+# Rows among which exchanges are looked for at a time. More find little more, and take memory and
+# time with the square: 4096 at a time lower the variance of EIE's VGG-7 by 5 % more than 1024 do,
+# in four times the time.
+_BLOCK = 1024
+# How often every pair of elements is looked at. The fourth time still finds something: 2 % of the
+# variance, beyond what the first time does.
+_SWEEPS = 4
+# Columns to form products of at a time, and at most how many cells of the matrix to look at
+# altogether; beyond that, columns are sampled.
+_CHUNK = 4096
+_CELLS = 1 << 27
+# What a square of an element's surplus counts, against one of a column's: 1 is right for vectors
+# half of which are zeros, and any other does nearly as well. In the end totals are evened out.
+_TOTAL, _FINAL_TOTAL = 1.0, 64.0
 
-def assign(work: np.ndarray, elements: int) -> np.ndarray:
-    """Positions of rows, so that the elements have equal work.
+
+def assign(layer: Layer, elements: int, *, team: np.ndarray | None = None) -> np.ndarray:
+    """Positions of rows, so that the elements have equal work, whatever activations are zero.
 
     The heaviest row goes first, each to the element with the least work that has room (longest
-    processing time first; Graham 1969). Then the element with the most work exchanges rows with
-    others for as long as that makes it less. All elements get the same number of rows, or one less.
+    processing time first; Graham 1969). Then pairs of elements exchange rows for as long as that
+    makes work more even: both that of all columns together and that of each column (the gain of
+    an exchange is that of Kernighan and Lin 1970). When some activations are zero, it is the
+    columns that count: with a share ``a`` of them not zero, chosen at random, the variance of an
+    element's work is ``a * (1 - a)`` times the sum of the squares of its surplus in each column.
+    Rows that are dealt out by their non-zeros alone have a sum of squares that exchanges lower by
+    14 to 27 % on the layers of EIE's table III (64 elements, 4 to 25 % density), which takes 0.2
+    to 0.5 % off the cycles; on 16 elements by 25 to 44 %.
 
     Parameters
     ----------
-    work : ndarray of int, ``(rows,)``
-        Non-zeros of each row.
+    layer : Layer
+        Whose rows.
     elements : int
-        Number of elements.
+        Number of elements that share the rows.
+    team : ndarray of int, ``(layer.inputs,)``, optional
+        If columns are shared out too, who has each of them: 0 up to the number of teams. Work is
+        made equal in each team, and all teams have the same assignment.
 
     Returns
     -------
-    ndarray of int64, ``(rows,)``
+    ndarray of int64, ``(layer.outputs,)``
         Position of each row: element ``position % elements``, and there row
-        ``position // elements``. Rows of an element stay in their order.
+        ``position // elements``. Rows of an element stay in their order, and no element has more
+        of them than ``layer.outputs`` shared out equally makes, rounded up.
 
     Examples
     --------
-    >>> assign(np.array([5, 1, 1, 3]), elements=2)
+    >>> codes = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.uint8)
+    >>> layer = Layer.from_matrix(
+    ...     "fc", codes, codebook=np.array([0, 1, 2, 3], np.int16), code_width=2, weight_radix=0,
+    ...     bias=np.zeros(4, np.int32), output_radix=0, activation="none")
+    >>> assign(layer, elements=2)
     array([0, 1, 2, 3])
     """
-    rows = len(work)
-    owner = _deal(work, elements)
-    _exchange(work, owner, elements)
+    rows, team = layer.outputs, np.zeros(layer.inputs, int) if team is None else team
+    teams = int(team.max()) + 1
+    work = np.bincount(layer.rows * teams + team[layer.columns], minlength=rows * teams)
+    work = work.reshape(rows, teams)
+    owner = _deal(work.sum(axis=1), elements)
+    if elements > 1 and layer.nonzeros >= _WORTH * elements:
+        owner = _exchange(layer, work, owner, elements)
 
     # The n-th row of an element is how many rows before it have the same owner.
     order = np.argsort(owner, kind="stable")
@@ -57,30 +96,140 @@ def _deal(work: np.ndarray, elements: int) -> np.ndarray:
     return owner
 
 
-def _exchange(work: np.ndarray, owner: np.ndarray, elements: int) -> None:
-    """Exchange rows of the busiest element, in place, until no exchange makes it less busy."""
-    if elements == 1:
-        return
-    loads = np.bincount(owner, work, elements).astype(np.int64)
-    # Each exchange lowers the maximum or the number of elements that have it, so this ends; the
-    # bound is against endless small change in a large layer.
-    for _ in range(16 * elements):
-        busiest = int(loads.argmax())
-        mine = np.flatnonzero(owner == busiest)
-        mine = mine[np.argsort(work[mine], kind="stable")]
-        gain = (loads[busiest] - loads)[owner]
-        # The best an exchange can do is to move half of the difference, so that of the rows to
-        # give for a row, only the two next to that need a look.
-        above = np.searchsorted(work[mine], work + gain // 2)
-        near = mine[np.clip([above - 1, above], 0, len(mine) - 1)]
-        moved = work[near] - work
-        after = np.maximum(loads[busiest] - moved, loads[owner] + moved)
-        after[:, gain <= 0] = loads[busiest]
-        best = int(after.argmin())
-        if after.flat[best] >= loads[busiest]:
-            return
-        ours, other = near.flat[best], best % len(work)
-        element, change = owner[other], work[ours] - work[other]
-        owner[ours], owner[other] = element, busiest
-        loads[busiest] -= change
-        loads[element] += change
+def _exchange(layer: Layer, work: np.ndarray, owner: np.ndarray, elements: int) -> np.ndarray:
+    """Owner of each row, after exchanges between elements; ``work`` is ``(rows, teams)``."""
+    # A table of each element's rows, filled up with a row without work, so that giving a row for
+    # none is an exchange too. It is shuffled, because a block of it is a part of each line.
+    rows, none = len(work), len(work)
+    room = -(-rows // elements)
+    table = np.full((elements, room), none)
+    order = np.argsort(owner, kind="stable")
+    held = np.bincount(owner, minlength=elements)
+    table[owner[order], np.arange(rows) - np.repeat(np.cumsum(held) - held, held)] = order
+    table = np.random.default_rng(0).permuted(table, axis=1)
+    work = np.append(work, np.zeros((1, work.shape[1]), work.dtype), axis=0).astype(np.float32)
+
+    blocks = -(-room // max(1, _BLOCK // elements))
+    bounds = np.arange(blocks + 1) * room // blocks
+    parts = [slice(*bounds[at : at + 2]) for at in range(blocks)]
+    for part, weight in [*((part, _TOTAL) for part in parts), (parts[0], _FINAL_TOTAL)]:
+        overlaps, fields = _overlaps(layer, table, part)
+        surplus = work[table].sum(axis=1)
+        block = table[:, part]
+        moved = _improve(overlaps, fields, work[block.ravel()], surplus, weight)
+        table[:, part] = block.ravel()[moved]
+
+    owner = np.empty(rows + 1, np.int64)
+    owner[table] = np.arange(elements)[:, None]
+    return owner[:rows]
+
+
+def _overlaps(layer: Layer, table: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that the rows of a block share with each other, and with the rows of an element.
+
+    Returns
+    -------
+    overlaps : ndarray of float32, ``(block, block)``
+        In how many columns both rows have a weight. The block is ``table[:, part]``.
+    fields : ndarray of float32, ``(elements, block)``
+        The same, for a row of the block and all rows of an element, added up.
+    """
+    elements, rows = len(table), layer.outputs
+    block = table[:, part].ravel()
+    owner = np.empty(rows + 1, np.int64)
+    owner[table] = np.arange(elements)[:, None]
+    index = np.full(rows + 1, -1)
+    index[block] = np.arange(len(block))
+    index[rows] = -1
+
+    overlaps = np.zeros((len(block), len(block)), np.float32)
+    fields = np.zeros((elements, len(block)), np.float32)
+    starts = layer.column_starts
+    step = -(-rows * layer.inputs // _CELLS)
+    for first in range(0, layer.inputs, _CHUNK * step):
+        last = min(first + _CHUNK, layer.inputs)
+        of = layer.rows[starts[first] : starts[last]]
+        column = np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+        inside = np.flatnonzero(index[of] >= 0)
+        dense = np.zeros((len(block), last - first), np.float32)
+        dense[index[of[inside]], column[inside]] = 1
+        counts = np.bincount(
+            owner[of] * (last - first) + column, minlength=elements * (last - first)
+        ).reshape(elements, -1)
+        overlaps += dense @ dense.T
+        fields += counts.astype(np.float32) @ dense.T
+    return overlaps, fields
+
+
+def _improve(
+    overlaps: np.ndarray,
+    fields: np.ndarray,
+    work: np.ndarray,
+    surplus: np.ndarray,
+    weight: float,
+) -> np.ndarray:
+    """Exchange rows within a block.
+
+    What is made small is the sum of the squares of all counts (of an element, in a column), and
+    ``weight`` times that of the elements' work.
+
+    Parameters
+    ----------
+    overlaps, fields : ndarray
+        As :func:`_overlaps` gives them; ``fields`` is changed.
+    work : ndarray of float32, ``(block, teams)``
+        Work of each row.
+    surplus : ndarray of float32, ``(elements, teams)``
+        Work of each element; changed.
+
+    Returns
+    -------
+    ndarray of int64, ``(elements, block / elements)``
+        Which row of the block is where now.
+    """
+    elements = len(fields)
+    where = np.arange(len(overlaps)).reshape(elements, -1)
+    own = overlaps.diagonal().copy()
+    for _ in range(_SWEEPS):
+        exchanged = False
+        for one, other in _pairings(elements):
+            gives, takes = where[one], where[other]
+            # Half the change of the squares if a row moves alone; then less what it shares with
+            # the row that makes room for it.
+            away = fields[other[:, None], gives] - fields[one[:, None], gives] + own[gives]
+            back = fields[one[:, None], takes] - fields[other[:, None], takes] + own[takes]
+            change = away[:, :, None] + back[:, None, :]
+            change -= 2 * overlaps[gives[:, :, None], takes[:, None, :]]
+            moved = work[gives][:, :, None] - work[takes][:, None, :]
+            excess = (surplus[one] - surplus[other])[:, None, None]
+            change += weight * (moved * (moved - excess)).sum(axis=3)
+            flat = change.reshape(len(one), -1)
+            best = flat.argmin(axis=1)
+            better = flat[np.arange(len(one)), best] < 0
+            if not better.any():
+                continue
+            exchanged = True
+            mine, its = np.divmod(best[better], takes.shape[1])
+            one, other = one[better], other[better]
+            given, taken = where[one, mine], where[other, its]
+            where[one, mine], where[other, its] = taken, given
+            difference = overlaps[taken] - overlaps[given]
+            fields[one] += difference
+            fields[other] -= difference
+            difference = work[taken] - work[given]
+            surplus[one] += difference
+            surplus[other] -= difference
+        if not exchanged:
+            break
+    return where
+
+
+def _pairings(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of different numbers below ``count``, each once; those given together are disjoint."""
+    ring = np.arange(count + count % 2)
+    for _ in range(len(ring) - 1):
+        one, other = np.split(ring, 2)
+        other = other[::-1]
+        real = np.maximum(one, other) < count
+        yield one[real], other[real]
+        ring[1:] = np.roll(ring[1:], 1)

@@ -45,7 +45,7 @@ def decode(entries, elements, columns, rows, delta_width):
 
 
 def encoded(layer, elements, delta_width, columns=None):
-    outputs = assign(np.bincount(layer.rows, minlength=layer.outputs), elements)
+    outputs = assign(layer, elements)
     columns = columns or layer.inputs
     inputs = np.random.default_rng(0).permutation(columns)[: layer.inputs]
     row, element = np.divmod(outputs[layer.rows], elements)

@@ -140,9 +140,11 @@ def test_blocks_of_columns_add_up(monkeypatch):
     assert loads.max() <= loads.mean() + 2
 
 
-def test_rows_in_blocks(monkeypatch):
+@pytest.mark.parametrize("twice", [0, 1 << 20])
+def test_rows_in_blocks(twice, monkeypatch):
     matrix = np.random.default_rng(5).random((301, 200)) < 0.1
     monkeypatch.setattr(rows, "_BLOCK", 64)
+    monkeypatch.setattr(rows, "_TWICE", twice)
     found = assign(layer_of(matrix), 8) % 8
     assert np.bincount(found).max() <= 38
     loads = counts_of(matrix, found, 8).sum(axis=1)

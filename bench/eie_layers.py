@@ -1,0 +1,585 @@
+"""The nine layers of EIE on the RTL: cycles, balance, and bits of memory, beside EIE's own.
+
+    python -m bench.eie_layers [--pes 64] [--set uniform|log-normal] [--vectors 16]
+        [--layers Alex-6,...] [--json] [--plot FILE]
+
+Sizes, densities and times are those of tables III and IV of Han et al., "EIE: Efficient Inference
+Engine on Compressed Deep Neural Network", ISCA 2016. The weights themselves are not published, so
+they are random: each is there with the same chance, or, in the set *log-normal*, with one that is
+in proportion to a scale of its row and one of its column. Activations are not zero with the chance
+of table III.
+
+Each vector runs on the compiled RTL, alone. Each bit of each answer has to be the golden model's,
+and each counter what :func:`mapping.cycles.predict` says; else the bench ends with an error.
+
+A row of the table, and of the list ``layers`` of the JSON, has
+
+``ideal_cycles``
+    Products of two non-zeros, over elements: no padding, no wait, perfect balance.
+``cycles``
+    What the RTL takes, from the start of the layer until the next one could start.
+``ratio``
+    The first over the second, mean over the vectors; 1 is perfect.
+``eie_cycles``
+    What EIE takes on the same matrix and vectors, by :func:`eie_cycles`.
+``eie_published_cycles``
+    Table IV's time at 800 MHz, if there are 64 elements. It is for other weights and vectors.
+``bits_per_nonzero``
+    All that the elements' memories hold for the layer (entries, escapes, counts) over its weights.
+``padding``, ``starved``
+    Share of the elements' cycles in which they took escapes only, and nothing.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from golden.errors import MismatchError, PrunusError
+from golden.image import Layer, Network
+from golden.network import run as golden_run
+from hdl.configuration import Configuration
+from mapping import Plan, plan
+from mapping.cycles import Prediction, predict, useful
+from sim.compiled import CompiledModel
+
+CODE_WIDTH = 4
+QUEUE_DEPTH = 64
+MEGAHERTZ = 800
+# Coefficients of variation of the scales of rows and of columns.
+SETS = {"uniform": (0.0, 0.0), "log-normal": (0.6, 0.4)}
+# Rows that an element can have. A matrix with more is run in slices.
+ROW_DEPTH = 512
+# Depths of EIE's queue whose efficiencies figure 8 shows, and those that ours can have; numbers of
+# elements of figure 13, from where on the largest layer fits.
+EIE_DEPTHS, DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256), (8, 16, 32, 64, 128, 256)
+EIE_DEPTH = 8
+ELEMENTS = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A layer of EIE's table III, with its times at 64 elements of table IV in microseconds."""
+
+    name: str
+    inputs: int
+    outputs: int
+    density: float
+    """Share of the weights that are not zero."""
+    activity: float
+    """Share of the activations that are not zero."""
+    theoretical: float
+    actual: float
+    ways: int = 1
+    """Of the device. Several where all activations are there and columns are thin."""
+
+
+BENCHMARKS = {
+    one.name: one
+    for one in (
+        Benchmark("Alex-6", 9216, 4096, 0.09, 0.351, 28.1, 30.3),
+        Benchmark("Alex-7", 4096, 4096, 0.09, 0.353, 11.7, 12.2),
+        Benchmark("Alex-8", 4096, 1000, 0.25, 0.375, 8.9, 9.9),
+        Benchmark("VGG-6", 25088, 4096, 0.04, 0.183, 28.1, 34.4),
+        Benchmark("VGG-7", 4096, 4096, 0.04, 0.375, 7.9, 8.7),
+        Benchmark("VGG-8", 4096, 1000, 0.23, 0.411, 7.3, 8.4),
+        Benchmark("NT-We", 4096, 600, 0.10, 1.0, 5.2, 8.0, ways=4),
+        Benchmark("NT-Wd", 600, 8791, 0.11, 1.0, 13.0, 13.9),
+        Benchmark("NT-LSTM", 1201, 2400, 0.10, 1.0, 6.5, 7.5, ways=4),
+    )
+}
+
+
+def make_network(benchmark: Benchmark, kind: str, seed: int) -> Network:
+    """Random weights for a layer; ``kind`` is a key of :data:`SETS`."""
+    rng = np.random.default_rng([seed, *benchmark.name.encode()])
+    rows, columns = benchmark.outputs, benchmark.inputs
+    row_scale, column_scale = (
+        _scales(rng, count, variation)
+        for count, variation in zip((rows, columns), SETS[kind], strict=True)
+    )
+    chances = _chances(row_scale, column_scale, benchmark.density)
+    found, counts = [], []
+    for first in range(0, columns, 1024):
+        chance = chances * column_scale[first : first + 1024, None] * row_scale
+        there = rng.random(chance.shape, dtype=np.float32) < chance
+        found.append(np.nonzero(there)[1].astype(np.int32))
+        counts.append(there.sum(axis=1))
+    starts = np.zeros(columns + 1, np.int64)
+    np.cumsum(np.concatenate(counts), out=starts[1:])
+
+    # Distinct weights, and a shift that brings sums back to the size of activations.
+    codebook = 32 * np.array([0, *range(-7, 0), *range(1, 9)], np.int16)
+    gain = 150 * math.sqrt(max(1, columns * benchmark.density * benchmark.activity))
+    layer = Layer(
+        name=benchmark.name,
+        codes=rng.integers(1, 1 << CODE_WIDTH, int(starts[-1]), dtype=np.uint8),
+        rows=np.concatenate(found),
+        column_starts=starts,
+        codebook=codebook,
+        code_width=CODE_WIDTH,
+        weight_radix=round(math.log2(gain)),
+        bias=rng.integers(-(1 << 16), 1 << 16, rows, dtype=np.int32),
+        output_radix=8,
+        activation="relu",
+    )
+    return Network(benchmark.name, (layer,), activation_width=16, input_radix=8)
+
+
+def _scales(rng: np.random.Generator, count: int, variation: float) -> np.ndarray:
+    """Log-normal numbers of the mean 1, float32."""
+    sigma = math.sqrt(math.log1p(variation**2))
+    return rng.lognormal(-(sigma**2) / 2, sigma, count).astype(np.float32)
+
+
+def _chances(row_scale: np.ndarray, column_scale: np.ndarray, density: float) -> np.float32:
+    """What to multiply scales with so that chances, none above 1, have the mean ``density``."""
+    # Every n-th of the sorted scales stands for all of them.
+    rows, columns = (np.sort(one)[:: max(1, len(one) // 512)] for one in (row_scale, column_scale))
+    products = np.outer(rows, columns)
+    factor = density
+    for _ in range(50):
+        factor *= density / np.minimum(1, factor * products).mean()
+    return np.float32(factor)
+
+
+def make_inputs(benchmark: Benchmark, vectors: int, seed: int) -> np.ndarray:
+    """Activations, int64 ``(vectors, inputs)``."""
+    rng = np.random.default_rng([seed, 1, *benchmark.name.encode()])
+    shape = vectors, benchmark.inputs
+    values = rng.integers(1, 1 << 12, shape) * rng.choice([-1, 1], shape)
+    return values * (rng.random(shape) < benchmark.activity)
+
+
+def slices(network: Network, elements: int) -> list[Network]:
+    """The layer in as many parts, by rows, as it takes for them to fit the elements."""
+    (layer,) = network.layers
+    count = -(-layer.outputs // (elements * ROW_DEPTH))
+    if count == 1:
+        return [network]
+    parts = []
+    for one in np.array_split(np.arange(layer.outputs), count):
+        inside = (layer.rows >= one[0]) & (layer.rows <= one[-1])
+        before = np.append(0, np.cumsum(inside))
+        part = dataclasses.replace(
+            layer,
+            codes=layer.codes[inside],
+            rows=layer.rows[inside] - np.int32(one[0]),
+            column_starts=before[layer.column_starts],
+            bias=layer.bias[one],
+        )
+        parts.append(dataclasses.replace(network, layers=(part,)))
+    return parts
+
+
+def configuration(benchmark: Benchmark, elements: int) -> Configuration:
+    """A device for a layer, with counts of any width."""
+    scan_width = min(4, elements)
+    ways = min(benchmark.ways, elements // scan_width)
+    rows = -(-benchmark.outputs * ways // elements)
+    # 64 elements of EIE have as many entries.
+    weight_depth = min(1 << 18, (1 << 23) // elements)
+    weights = benchmark.outputs * benchmark.inputs * benchmark.density / elements
+
+    def bits(delta_width: int) -> float:
+        """For a weight, with its share of the escapes; more than any if they do not fit."""
+        too_far = (1 - benchmark.density) ** (1 << delta_width) if rows > 1 << delta_width else 0.0
+        fits = weights * (1 + too_far) < 0.99 * weight_depth
+        return (CODE_WIDTH + delta_width) * (1 + too_far) if fits else math.inf
+
+    # From here on no weight takes more than one escape.
+    least = max(1, -(-(rows - 1).bit_length() // 2))
+    delta_width = min(range(least, least + 6), key=bits)
+    return Configuration(
+        elements=elements,
+        scan_width=scan_width,
+        ways=ways,
+        accumulator_width=40,
+        code_width=CODE_WIDTH,
+        entry_width=CODE_WIDTH + delta_width,
+        count_width=10,
+        queue_depth=QUEUE_DEPTH,
+        weight_depth=weight_depth,
+        column_depth=1 << 15,
+        row_depth=ROW_DEPTH,
+        codebook_depth=1 << CODE_WIDTH,
+        bias_depth=1 << 14,
+        activation_depth=1 << 15,
+        layer_depth=2,
+    )
+
+
+def eie_cycles(layer: Layer, nonzero: np.ndarray, elements: int, depth: int) -> np.ndarray:
+    """Cycles that EIE takes for a layer.
+
+    Element ``row % elements`` owns a row. A gap of 16 or more of its rows takes padding entries,
+    one for each 16. Activations that are not zero are broadcast in their order, one a cycle; a
+    group with one activation of each element, all zero, takes a cycle. Element ``i`` starts with
+    the broadcast ``j`` the cycle after it, or after having finished the one before, and takes a
+    cycle for each entry, and one if there is none. No broadcast is made as long as any element
+    has ``depth`` others waiting. The pipeline adds 6 cycles.
+
+    This recurrence gives, to the cycle, what the simulator of EIE's authors does with their own
+    data of Alex-8.
+
+    Parameters
+    ----------
+    layer : Layer
+    nonzero : ndarray of bool, ``(vectors, inputs)``
+    elements : int
+    depth : int
+        Broadcasts that wait in front of an element. The authors' queue of 8 has room for 7.
+
+    Returns
+    -------
+    ndarray of int64, ``(vectors,)``
+    """
+    entries = eie_entries(layer, elements)
+    cycles = []
+    for vector in nonzero:
+        columns = np.flatnonzero(vector)
+        # Groups of zeros in front of each broadcast.
+        padded = np.pad(vector, (0, -len(vector) % elements))
+        empty = ~padded.reshape(-1, elements).any(axis=1)
+        skipped = np.diff(np.cumsum(empty)[columns // elements], prepend=0)
+        work = np.maximum(entries[:, columns].T, 1)
+        told, finished = 0, np.zeros(elements, np.int64)
+        # When the slowest element started with each of the last broadcasts.
+        started = [-1] * depth
+        for step, (delay, one) in enumerate(zip(skipped.tolist(), work, strict=True)):
+            told = max(told + 1 + delay, started[step % depth] + 1)
+            start = np.maximum(told + 1, finished)
+            started[step % depth] = int(start.max())
+            finished = start + one
+        cycles.append(int(finished.max()) + 6)
+    return np.array(cycles)
+
+
+def eie_entries(layer: Layer, elements: int) -> np.ndarray:
+    """Entries of EIE's elements in each column, padding included, int64 ``(elements, inputs)``."""
+    columns = layer.columns.astype(np.int64)
+    local, element = np.divmod(layer.rows.astype(np.int64), elements)
+    depth = int(local.max(initial=0)) + 1
+    places = np.sort((element * layer.inputs + columns) * depth + local)
+    segment, local = np.divmod(places, depth)
+    before = np.full(len(local), -1)
+    follows = segment[1:] == segment[:-1]
+    before[1:][follows] = local[:-1][follows]
+    padded = 1 + (local - before - 1) // 16
+    counts = np.bincount(segment, padded, elements * layer.inputs)
+    return counts.astype(np.int64).reshape(elements, -1)
+
+
+def stored_bits(laid: Plan) -> int:
+    """Bits that the elements' memories hold of a network of one layer."""
+    (layer,) = laid.layers
+    c = laid.configuration
+    totals = layer.entries.totals
+    # Two entries are a word.
+    entries = int((totals + totals % 2).sum()) * c.entry_width
+    counts = sum(layer.team_columns) * (c.elements // layer.teams) * c.count_width
+    return entries + counts
+
+
+def on_hardware(model: CompiledModel, laid: Plan, inputs: np.ndarray) -> Prediction:
+    """Run vectors one at a time; what the RTL counted, which is what was predicted.
+
+    Raises
+    ------
+    MismatchError
+        If a bit or a counter is another one.
+    """
+    name = laid.network.name
+    predicted = predict(laid, [inputs])
+    answers = golden_run(laid.network, torch.from_numpy(inputs))[-1][1].numpy()
+    model.load(laid)
+    for vector, answer in enumerate(answers):
+        if not np.array_equal(model.run(inputs[[vector]], ahead=1).outputs[0], answer):
+            raise MismatchError(f"{name}: vector {vector}: the RTL gives another result")
+        report = model.report()
+        if report.cycles != predicted.cycles[vector].tolist():
+            raise MismatchError(
+                f"{name}: vector {vector}: the RTL takes {report.cycles[0]} cycles, "
+                f"not {predicted.cycles[vector, 0]}"
+            )
+        for counter, counted in report.counters.items():
+            if not np.array_equal(counted, getattr(predicted, counter)[vector, 0]):
+                raise MismatchError(f"{name}: vector {vector}: the RTL's {counter} differs")
+    return predicted
+
+
+def measure(
+    names: list[str],
+    *,
+    elements: int,
+    kind: str,
+    vectors: int,
+    seed: int,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Everything that is measured on the RTL, fit for JSON."""
+    begin = time.perf_counter()
+    # Layers that agree in all but the width of a count share a device.
+    groups: dict[Configuration, list[Benchmark]] = {}
+    for benchmark in map(BENCHMARKS.__getitem__, names):
+        groups.setdefault(configuration(benchmark, elements), []).append(benchmark)
+    rows: dict[str, dict[str, Any]] = {}
+    devices = []
+    for device, members in groups.items():
+        planned = {}
+        for benchmark in members:
+            log(f"{benchmark.name}: weights, and rows to elements")
+            parts = slices(make_network(benchmark, kind, seed), elements)
+            planned[benchmark] = [
+                plan(part, device, activity=[benchmark.activity]) for part in parts
+            ]
+        most = max(int(laid.layers[0].entries.counts.max()) for laid in sum(planned.values(), []))
+        device = dataclasses.replace(device, count_width=max(2, most.bit_length()))
+        devices.append({"layers": [one.name for one in members], **dataclasses.asdict(device)})
+        log(f"a device with counts of {device.count_width} bits")
+        with CompiledModel(device) as model:
+            for benchmark, laid in planned.items():
+                # Where weights lie does not depend on the width of a count.
+                laid = [dataclasses.replace(one, configuration=device) for one in laid]
+                log(f"{benchmark.name}: {vectors} vectors on the RTL")
+                rows[benchmark.name] = _row(benchmark, model, laid, vectors, seed)
+    layers = [rows[name] for name in names]
+    return {
+        "pes": elements,
+        "set": kind,
+        "vectors": vectors,
+        "seed": seed,
+        "equal": True,
+        "geomean_ratio": math.exp(np.mean([math.log(row["ratio"]) for row in layers])),
+        "least_ratio": min(row["ratio"] for row in layers),
+        "seconds": time.perf_counter() - begin,
+        "devices": devices,
+        "layers": layers,
+    }
+
+
+def _row(
+    benchmark: Benchmark, model: CompiledModel, laid: list[Plan], vectors: int, seed: int
+) -> dict[str, Any]:
+    elements = model.configuration.elements
+    inputs = make_inputs(benchmark, vectors, seed)
+    counted = [on_hardware(model, one, inputs) for one in laid]
+    cycles = sum(one.cycles[:, 0] for one in counted)
+    ideal = sum(useful(one, [inputs])[:, 0] for one in laid) / elements
+    eie = sum(
+        eie_cycles(one.network.layers[0], inputs != 0, elements, EIE_DEPTH - 1) for one in laid
+    )
+    nonzeros = sum(one.network.layers[0].nonzeros for one in laid)
+    entries = sum(len(one.layers[0].entries.values) for one in laid)
+
+    def share(counter: str) -> float:
+        """Of all cycles of all elements."""
+        spent = sum(int(getattr(one, counter).sum()) for one in counted)
+        return spent / (elements * int(cycles.sum()))
+
+    return {
+        "name": benchmark.name,
+        "inputs": benchmark.inputs,
+        "outputs": benchmark.outputs,
+        "density": nonzeros / (benchmark.inputs * benchmark.outputs),
+        "activity": float((inputs != 0).mean()),
+        "nonzeros": nonzeros,
+        "pes": elements,
+        "split": laid[0].layers[0].split,
+        "slices": len(laid),
+        "ideal_cycles": float(ideal.mean()),
+        "cycles": float(cycles.mean()),
+        "cycles_by_vector": cycles.tolist(),
+        "ratio": float((ideal / cycles).mean()),
+        "least_ratio": float((ideal / cycles).min()),
+        "eie_cycles": float(eie.mean()),
+        "eie_ratio": float((ideal / eie).mean()),
+        "eie_published_cycles": round(MEGAHERTZ * benchmark.actual) if elements == 64 else None,
+        "speedup": float((eie / cycles).mean()),
+        "bits_per_nonzero": sum(map(stored_bits, laid)) / nonzeros,
+        "escapes": entries / nonzeros - 1,
+        "padding": share("padding"),
+        "starved": share("starved"),
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    """What was measured, to read."""
+    head = f"""\
+{document["pes"]} elements, {document["set"]} weights, mean of {document["vectors"]} vectors, \
+seed {document["seed"]}; {document["seconds"]:.0f} s
+
+         |     EIE, cycles     |         here, on the RTL         |  bits per
+layer    | published same data |   ideal   cycles  ideal/cycles   |  non-zero  padding  starved"""
+    rows = []
+    for row in document["layers"]:
+        published = row["eie_published_cycles"] or "-"
+        rows.append(
+            f"{row['name']:9}|{published:>10}{row['eie_cycles']:10.0f} |{row['ideal_cycles']:8.0f}"
+            f"{row['cycles']:9.0f}{row['ratio']:10.4f}        |{row['bits_per_nonzero']:8.2f}"
+            f"{100 * row['padding']:9.2f} %{100 * row['starved']:7.2f} %"
+        )
+    foot = f"""
+geometric mean of ideal/cycles {document["geomean_ratio"]:.4f}, least {document["least_ratio"]:.4f}
+every bit of every answer equal to the golden model's, every counter equal to the prediction
+
+{disagreements()}"""
+    return "\n".join([head, *rows, foot])
+
+
+def disagreements() -> str:
+    """Where EIE's paper disagrees with itself, and how that bears on the comparison."""
+    layers = BENCHMARKS.values()
+    excess = [one.actual / one.theoretical for one in layers]
+    most = max(layers, key=lambda one: one.actual / one.theoretical)
+    alex, vgg = BENCHMARKS["Alex-8"], BENCHMARKS["VGG-6"]
+
+    def strict(one: Benchmark) -> float:
+        products = one.inputs * one.outputs * one.density * one.activity
+        return products / 64 / MEGAHERTZ
+
+    mean = 100 * (math.exp(np.mean(np.log(excess))) - 1)
+    worst = 100 * (most.actual / most.theoretical - 1)
+    weights = vgg.inputs * vgg.outputs * vgg.density / 64
+    text = f"""
+        Where the paper disagrees with itself. The text has actual times 10 % above theoretical
+        ones; table IV has {mean:.0f} % in geometric mean, {worst:.0f} % for {most.name}.
+        "Theoretical" counts padding as work: the products of table III alone would take
+        {strict(vgg):.1f} us for VGG-6, not {vgg.theoretical}. Ideal cycles here never count it.
+        Times go with one input for each layer, not with the mean activity of table III: with
+        that, Alex-8, which needs no padding, would take {strict(alex):.1f} us at best, not
+        {alex.theoretical}; the input that the authors published has 42.9 % of its activations,
+        and gives their figure. For VGG-6 the recurrence, on uniform weights of table III's
+        densities, gives a quarter less than table IV: the real ones must be far from uniform.
+        Pointers of 16 bits reach 65,536 entries, half of an element's memory; VGG-6 has
+        {weights:,.0f} weights in each element, and half as many entries again for padding. So
+        published cycles are an orientation; the column of the same data is the comparison."""
+    return textwrap.fill(" ".join(text.split()), 96)
+
+
+def sweeps(
+    names: list[str], *, elements: int, kind: str, vectors: int, seed: int
+) -> Iterator[tuple[str, str, str, int, float]]:
+    """Ideal over actual cycles, by the models of cycles, over queue depth and over elements.
+
+    Yields
+    ------
+    tuple
+        ``"depth"`` or ``"elements"``, ``"eie"`` or ``"here"``, layer, the number, and the ratio.
+    """
+    for name in names:
+        benchmark = BENCHMARKS[name]
+        network = make_network(benchmark, kind, seed)
+        inputs = make_inputs(benchmark, vectors, seed)
+
+        def here(laid: list[Plan], depth: int = QUEUE_DEPTH, inputs: np.ndarray = inputs) -> float:
+            cycles, products = 0, 0
+            for one in laid:
+                device = dataclasses.replace(one.configuration, queue_depth=depth)
+                one = dataclasses.replace(one, configuration=device)
+                cycles += predict(one, [inputs]).cycles[:, 0]
+                products += useful(one, [inputs])[:, 0]
+            return float((products / one.configuration.elements / cycles).mean())
+
+        def eie(
+            count: int,
+            depth: int = EIE_DEPTH - 1,
+            network: Network = network,
+            inputs: np.ndarray = inputs,
+        ) -> float:
+            (layer,) = network.layers
+            products = (inputs != 0) @ np.diff(layer.column_starts)
+            cycles = eie_cycles(layer, inputs != 0, count, depth)
+            return float((products / count / cycles).mean())
+
+        for depth in EIE_DEPTHS:
+            yield "depth", "eie", name, depth, eie(elements, depth)
+        for count in sorted({elements, *ELEMENTS}):
+            device = configuration(benchmark, count)
+            parts = slices(network, count)
+            laid = [plan(part, device, activity=[benchmark.activity]) for part in parts]
+            if count == elements:
+                for depth in DEPTHS:
+                    yield "depth", "here", name, depth, here(laid, depth)
+            if count in ELEMENTS:
+                yield "elements", "here", name, count, here(laid)
+                yield "elements", "eie", name, count, eie(count)
+
+
+def draw(points: list[tuple[str, str, str, int, float]], elements: int, path: Path) -> None:
+    """Draw the sweeps as figures 8 and 13 of the paper are drawn, ours above EIE's."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2, sharey=True, sharex="col")
+    labels = {"depth": f"queue depth ({elements} elements)", "elements": "elements"}
+    titles = {"here": "here", "eie": "EIE, same weights and activations"}
+    for line, machine in zip(axes, titles, strict=True):
+        for axis, sweep in zip(line, labels, strict=True):
+            for name in dict.fromkeys(point[2] for point in points):
+                chosen = [point[3:] for point in points if point[:3] == (sweep, machine, name)]
+                axis.plot(*zip(*chosen, strict=True), marker="o", markersize=3, label=name)
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter("{x:.0f}")
+            axis.set_ylim(0, 1)
+            axis.grid(alpha=0.3)
+            axis.set_title(titles[machine])
+            axis.set_ylabel("ideal cycles / cycles")
+    for axis, label in zip(axes[-1], labels.values(), strict=True):
+        axis.set_xlabel(label)
+    axes[0, 1].legend(fontsize="small", ncols=3)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.eie_layers", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--pes", type=int, default=64, help="elements (default: 64)")
+    parser.add_argument("--set", choices=SETS, default="uniform", help="how weights are spread")
+    parser.add_argument("--vectors", type=int, default=16, help="activation vectors (default: 16)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", default=",".join(BENCHMARKS), help="names, with commas")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="sweep queue depths and elements, and draw that"
+    )
+    options = parser.parse_args()
+    names = options.layers.split(",")
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"--layers must be of {', '.join(BENCHMARKS)}, not {unknown[0]}")
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    torch.set_num_threads(1)
+    shared = {"elements": options.pes, "kind": options.set, "seed": options.seed}
+    try:
+        document = measure(names, vectors=options.vectors, log=log, **shared)
+    except PrunusError as error:
+        sys.exit(f"{error}")
+    if options.plot is not None:
+        points = []
+        for point in sweeps(names, vectors=options.vectors, **shared):
+            points.append(point)
+            log("{2}: {0} {3}, {1}: {4:.3f}".format(*point))
+        draw(points, options.pes, options.plot)
+        document["sweeps"] = [
+            dict(zip(("sweep", "machine", "name", "at", "ratio"), point, strict=True))
+            for point in points
+        ]
+    print(json.dumps(document, indent=2) if options.json else table(document))
+
+
+if __name__ == "__main__":
+    main()

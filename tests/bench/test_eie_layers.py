@@ -1,0 +1,197 @@
+"""The bench on a small layer, and EIE's recurrence against one cycle after the other."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import eie_layers
+from bench.eie_layers import Benchmark
+from golden.errors import MismatchError
+from golden.image import Layer
+from mapping import plan
+
+SMALL = Benchmark("small", 72, 45, 0.1, 0.4, 1.0, 1.5)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(eie_layers.BENCHMARKS, "small", SMALL)
+
+
+def layer_of(matrix):
+    return Layer.from_matrix(
+        "fc",
+        matrix.astype(np.uint8),
+        codebook=np.arange(4, dtype=np.int16),
+        code_width=2,
+        weight_radix=0,
+        bias=np.zeros(len(matrix), np.int32),
+        output_radix=0,
+        activation="none",
+    )
+
+
+def zeros_after(weights):
+    """How many zeros come after the last weight."""
+    return next((n for n, weight in enumerate(weights[::-1]) if weight), len(weights))
+
+
+def entries_one_by_one(matrix, elements):
+    """Entries of each element in each column."""
+    counts = [[0] * matrix.shape[1] for _ in range(elements)]
+    for element in range(elements):
+        for column in range(matrix.shape[1]):
+            zeros = 0
+            for weight in matrix[element::elements, column]:
+                if weight or zeros == 15:
+                    counts[element][column] += 1
+                    zeros = 0
+                else:
+                    zeros += 1
+            # Nothing pads what comes after the last weight.
+            counts[element][column] -= zeros_after(matrix[element::elements, column]) // 16
+    return counts
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 70),
+    st.integers(1, 30),
+    st.integers(1, 5),
+    st.sampled_from([0.02, 0.2, 0.7]),
+)
+def test_entries_of_eie(seed, rows, columns, elements, density):
+    rng = np.random.default_rng(seed)
+    matrix = rng.random((rows, columns)) < density
+    found = eie_layers.eie_entries(layer_of(matrix), elements)
+    assert found.tolist() == entries_one_by_one(matrix, elements)
+
+
+def recurrence(counts, vector, depth):
+    """The recurrence as it is written down, without shortcuts."""
+    elements = len(counts)
+    active = [column for column in range(len(vector)) if vector[column]]
+    t, s, f = [], [], []
+    for j, column in enumerate(active):
+        earliest = 1 + (t[-1] if j else 0)
+        groups = {one // elements for one in active}
+        last = active[j - 1] // elements if j else -1
+        earliest += sum(group not in groups for group in range(last + 1, column // elements))
+        if j >= depth:
+            earliest = max(earliest, max(s[j - depth]) + 1)
+        t.append(earliest)
+        s.append([max(t[j] + 1, f[j - 1][i] if j else 0) for i in range(elements)])
+        f.append([s[j][i] + max(counts[i][column], 1) for i in range(elements)])
+    return (max(f[-1]) if f else 0) + 6
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.sampled_from([0.05, 0.3, 1.0]),
+)
+def test_cycles_of_eie(seed, columns, elements, depth, activity):
+    rng = np.random.default_rng(seed)
+    matrix = rng.random((20, columns)) < 0.3
+    vectors = rng.random((2, columns)) < activity
+    counts = entries_one_by_one(matrix, elements)
+    found = eie_layers.eie_cycles(layer_of(matrix), vectors, elements, depth)
+    assert found.tolist() == [recurrence(counts, vector, depth) for vector in vectors]
+
+
+@pytest.mark.parametrize("kind", eie_layers.SETS)
+def test_networks_are_as_dense_as_said(kind):
+    benchmark = dataclasses.replace(SMALL, inputs=2000, outputs=500)
+    (layer,) = eie_layers.make_network(benchmark, kind, seed=1).layers
+    assert layer.shape == (500, 2000)
+    assert layer.density == pytest.approx(0.1, rel=0.05)
+    rows = np.bincount(layer.rows, minlength=500)
+    chance = np.sqrt(2000 * 0.1 * 0.9)
+    assert (rows.std() > 3 * chance) == (kind == "log-normal")
+    again = eie_layers.make_network(benchmark, kind, seed=1)
+    assert np.array_equal(layer.codes, again.layers[0].codes)
+    inputs = eie_layers.make_inputs(benchmark, 5, seed=1)
+    assert (inputs != 0).mean() == pytest.approx(0.4, rel=0.05)
+
+
+def test_slices_are_the_layer(monkeypatch):
+    monkeypatch.setattr(eie_layers, "ROW_DEPTH", 8)
+    network = eie_layers.make_network(SMALL, "uniform", seed=0)
+    parts = eie_layers.slices(network, 2)
+    assert len(parts) == 3
+    whole = np.concatenate([part.layers[0].dense() for part in parts])
+    assert np.array_equal(whole, network.layers[0].dense())
+    assert np.array_equal(
+        np.concatenate([part.layers[0].bias for part in parts]), network.layers[0].bias
+    )
+
+
+def measured():
+    return eie_layers.measure(
+        ["small"], elements=2, kind="log-normal", vectors=3, seed=0, log=lambda line: None
+    )
+
+
+def test_a_small_layer_on_the_rtl(small):
+    document = json.loads(json.dumps(measured()))
+    (row,) = document["layers"]
+    (device,) = document["devices"]
+    network = eie_layers.make_network(SMALL, "log-normal", seed=0)
+    nonzero = eie_layers.make_inputs(SMALL, 3, seed=0) != 0
+    (layer,) = network.layers
+    per_column = (layer.dense() != 0).sum(axis=0)
+    assert row["ideal_cycles"] == pytest.approx((nonzero * per_column).sum(axis=1).mean() / 2)
+    assert row["ratio"] < 1
+    assert row["cycles"] > row["ideal_cycles"]
+    assert row["eie_cycles"] == eie_layers.eie_cycles(layer, nonzero, 2, 7).mean()
+    assert row["eie_published_cycles"] is None
+    assert row["padding"] + row["starved"] == pytest.approx(1 - row["ideal_cycles"] / row["cycles"])
+    entries = round((1 + row["escapes"]) * layer.nonzeros)
+    least = entries * device["entry_width"] + 2 * 72 * device["count_width"]
+    # Each element has an even number of entries.
+    assert 0 <= row["bits_per_nonzero"] * layer.nonzeros - least <= 2 * device["entry_width"] + 1
+    assert document["geomean_ratio"] == pytest.approx(row["ratio"])
+    text = eie_layers.table(document)
+    assert f"{row['cycles']:.0f}" in text
+    assert "small" in text
+
+
+def test_what_differs_from_the_prediction_is_an_error(small, monkeypatch):
+    predict = eie_layers.predict
+
+    def wrong(laid, activations):
+        found = predict(laid, activations)
+        return dataclasses.replace(found, cycles=found.cycles + 1)
+
+    monkeypatch.setattr(eie_layers, "predict", wrong)
+    with pytest.raises(MismatchError, match="vector 0: the RTL takes"):
+        measured()
+
+
+def test_counts_fit_the_device(small):
+    (device,) = measured()["devices"]
+    laid = plan(
+        eie_layers.make_network(SMALL, "log-normal", seed=0), eie_layers.configuration(SMALL, 2)
+    )
+    most = laid.layers[0].entries.counts.max()
+    assert most < 2 ** device["count_width"] <= 2 * max(2, most)
+
+
+def test_sweeps_and_their_picture(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(eie_layers, "ELEMENTS", (2, 4))
+    monkeypatch.setattr(eie_layers, "ROW_DEPTH", 8)
+    points = list(eie_layers.sweeps(["small"], elements=2, kind="uniform", vectors=2, seed=0))
+    assert (
+        len(points)
+        == len(set(points))
+        == len(eie_layers.EIE_DEPTHS) + len(eie_layers.DEPTHS) + 2 * 2
+    )
+    assert all(0 < ratio < 1 for *_, ratio in points)
+    eie_layers.draw(points, 2, tmp_path / "sweeps.png")
+    assert (tmp_path / "sweeps.png").stat().st_size > 10_000

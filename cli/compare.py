@@ -49,7 +49,7 @@ def _rtl(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
     with build(output, plan) as model:
         model.load(plan)
         with output.progress("simulation", len(vectors)) as advance:
-            run = model.run(vectors, taps=True, progress=advance)
+            run = model.run(vectors, ahead=1, taps=True, progress=advance)
     assert run.taps is not None
     return Trace(run.taps, run.tapped)
 

@@ -4,6 +4,7 @@ The network, the device and the input are those of :mod:`docs.tiny`. What the pi
 signals of the units, cycle by cycle.
 """
 
+from collections import defaultdict
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +15,15 @@ from amaranth.sim import Simulator
 from docs.tiny import DEVICE, INPUT, network
 from hdl.accelerator import Accelerator
 from hdl.sparse.accumulate import Accumulate
+from hdl.sparse.run import Origin
 from mapping import Plan, plan
 
 __all__ = ["draw"]
 
 PICTURES = Path(__file__).parent / "pictures"
-VECTORS = 2
 
 _ELEMENT = {"counts": {}, "fetch": {}, "decode": {}, "accumulate": {"bank_0": {}, "bank_1": {}}}
+_SEQUENCER = ("start", "start_bank", "start_origin", "finish", "finish_bank")
 _UNITS = {
     "sequencer": {},
     "engine": {"scan_0": {}, "element_0": _ELEMENT, "element_1": _ELEMENT},
@@ -31,9 +33,9 @@ _UNITS = {
 def draw(folder: Path) -> None:
     """Write ``timing.svg`` and ``layers.svg`` to ``folder``."""
     laid = plan(network(), DEVICE)
-    cycles = _simulate(laid)
-    (folder / "timing.svg").write_text(_pipeline(laid, cycles), encoding="utf-8")
-    (folder / "layers.svg").write_text(_layers(laid, cycles), encoding="utf-8")
+    for name, picture, vectors in ("timing", _pipeline, 1), ("layers", _layers, 2):
+        text = picture(laid, _simulate(laid, vectors))
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
 
 
 def _reveal(component, units):
@@ -52,7 +54,7 @@ def _reveal(component, units):
     component.elaborate = wrapped
 
 
-def _simulate(laid: Plan) -> list[SimpleNamespace]:
+def _simulate(laid: Plan, vectors: int) -> list[SimpleNamespace]:
     """What the signals are in each cycle, from the first block of input to the last of output."""
     top = Accelerator(DEVICE)
     _reveal(top, _UNITS)
@@ -71,7 +73,7 @@ def _simulate(laid: Plan) -> list[SimpleNamespace]:
 
     async def host(ctx):
         await put(ctx, top.load, laid.load.tolist())
-        await put(ctx, top.i, blocks * VECTORS)
+        await put(ctx, top.i, blocks * vectors)
 
     async def watch(ctx):
         ctx.set(top.o.ready, 1)
@@ -81,7 +83,7 @@ def _simulate(laid: Plan) -> list[SimpleNamespace]:
             if cycles or now.i_taken:
                 cycles.append(now)
             answers += now.o_valid and now.o_last
-            if answers == VECTORS:
+            if answers == vectors:
                 return
 
     sim.add_testbench(host, background=True)
@@ -99,9 +101,7 @@ def _signals(top):
         "o_last": top.o.p.last,
         "tap_valid": top.tap_valid,
         "running": top.running,
-        "layer": top.layer,
-        "finish": top.units.sequencer.finish,
-        "to_output": top.units.sequencer.to_output,
+        **{name: getattr(top.units.sequencer, name) for name in _SEQUENCER},
         "step": engine.scan_0.step,
         "step_valid": engine.scan_0.valid,
     }
@@ -227,34 +227,48 @@ def _written(cycles, n, element):
 
 
 def _layers(laid: Plan, cycles: list[SimpleNamespace]) -> str:
-    """All layers of two vectors, one after another."""
+    """All layers of two vectors, which go through them together."""
     left, pitch, top, height = 78, 8, 24, 18
-    last = len(laid.layers) - 1
-    # What happens in a cycle, as the layer that it belongs to.
-    rows = {
-        "layer": lambda now: now.layer if now.running else None,
-        "input": lambda now: 0 if now.i_taken else None,
-        "scan": lambda now: now.layer if now.step_valid else None,
-        "0: term": lambda now: now.layer if now.term_valid_0 else None,
-        "1: term": lambda now: now.layer if now.term_valid_1 else None,
-        "drain": lambda now: (last if now.to_output else 0) if now.tap_valid else None,
-        "output": lambda now: last if now.o_valid else None,
-    }
+    rows = ["bank 0", "bank 1", "input", "scan", "0: term", "1: term", "drain", "output"]
     bottom = top + 22 * len(rows) + 2
     picture = _Picture(left + pitch * len(cycles) + 10, bottom)
     for n in range(0, len(cycles), 10):
         picture.line(left + pitch * n, top - 6, left + pitch * n, bottom)
         picture.text(left + pitch * n, 12, str(n), anchor="middle")
-    for index, (name, belongs) in enumerate(rows.items()):
+    doings = _doings(laid, cycles)
+    for index, name in enumerate(rows):
         y = top + 22 * index
         picture.text(4, y + 13, name)
-        for layer, begin, length in _stretches([belongs(now) for now in cycles]):
-            text = laid.layers[layer].name if name == "layer" else ""
-            picture.box(
-                *(left + pitch * begin, y, pitch * length, height, _Picture.COLOURS[layer]),
-                text=text,
-            )
+        for (layer, vector), begin, length in _stretches(doings[name]):
+            text = f"{laid.layers[layer].name} {'AB'[vector]}" if "bank" in name else ""
+            colour = _Picture.COLOURS[2 * layer + vector]
+            picture.box(left + pitch * begin, y, pitch * length, height, colour, text=text)
     return str(picture)
+
+
+def _doings(laid: Plan, cycles: list[SimpleNamespace]) -> dict[str, list]:
+    """For each row of the picture, the layer and vector that it is busy with in each cycle."""
+    doings = defaultdict(list)
+    runs, newest, drained, taken, given = [None, None], None, None, 0, 0
+    last = len(laid.layers) - 1
+    for now in cycles:
+        for bank in range(2):
+            doings[f"bank {bank}"].append(runs[bank])
+        doings["input"].append((0, taken // laid.beats_in) if now.i_taken else None)
+        doings["scan"].append(runs[now.step.bank] if now.step_valid else None)
+        for n in range(2):
+            term, valid = getattr(now, f"term_{n}"), getattr(now, f"term_valid_{n}")
+            doings[f"{n}: term"].append(runs[term.bank] if valid else None)
+        doings["drain"].append(drained if now.tap_valid else None)
+        doings["output"].append((last, given) if now.o_valid else None)
+        taken, given = taken + now.i_taken, given + (now.o_valid and now.o_last)
+        if now.finish:
+            drained, runs[now.finish_bank] = runs[now.finish_bank], None
+        if now.start:
+            origin = Origin(now.start_origin)
+            layer = 0 if newest is None else newest[0] + (origin is Origin.NEXT)
+            newest = runs[now.start_bank] = layer, int(origin is Origin.SAME)
+    return doings
 
 
 def _stretches(values):

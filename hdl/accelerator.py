@@ -107,16 +107,17 @@ class Accelerator(wiring.Component):
             self.i.ready.eq(inputs.i.ready & takes),
         ]
 
-        for name in ("start", "first", "layer", "finish", "scaling", "rebias", "running", "shift"):
-            m.d.comb += getattr(engine, name).eq(getattr(sequencer, name))
+        down = ("start", "start_bank", "start_origin", "layer", "running", "shift")
+        down += ("finish", "finish_bank", "finish_origin", "scaling")
+        up = ("scanning", "done", "reading", "draining", "counter")
+        m.d.comb += [getattr(engine, name).eq(getattr(sequencer, name)) for name in down]
+        m.d.comb += [getattr(sequencer, name).eq(getattr(engine, name)) for name in up]
         m.d.comb += [
             sequencer.enabled.eq(loader.enabled),
             sequencer.offered.eq(inputs.o.valid),
-            sequencer.room.eq(outputs.level == 0),
-            sequencer.quiet.eq(engine.quiet),
-            sequencer.draining.eq(engine.draining),
+            sequencer.output_room.eq(blocks - outputs.level),
+            sequencer.between_room.eq(blocks - between.level),
             sequencer.report.eq(loader.report),
-            sequencer.counter.eq(engine.counter),
         ]
 
         with m.If(sequencer.from_input):

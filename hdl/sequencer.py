@@ -1,7 +1,7 @@
 """Runs the layers of a network one after another."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -9,21 +9,45 @@ from amaranth.utils import ceil_log2
 from hdl.sparse.drain import Scaling
 from hdl.sparse.element import COUNTERS
 from hdl.sparse.engine import Layer
+from hdl.sparse.run import Origin
 
 __all__ = ["Sequencer"]
 
 
-class Sequencer(wiring.Component):
-    """Runs the program once for each vector of input.
+class Run(data.StructLayout):
+    """What is kept of a run until it is drained.
 
-    A vector begins as soon as the input offers its first block. The next layer starts in the
-    cycle in which the one before it is quiet, and the next vector in that of the last layer. After
-    a reset, counters and both banks of accumulators are cleared first, which takes
+    Parameters
+    ----------
+    configuration : :class:`~hdl.configuration.Configuration`
+    """
+
+    def __init__(self, configuration):
+        super().__init__(
+            {
+                "layer": Layer(configuration),
+                "number": range(configuration.layer_depth),
+                "origin": Origin,
+            }
+        )
+
+
+class Sequencer(wiring.Component):
+    """Runs the program once for each vector of input, for up to two vectors at a time.
+
+    A vector begins as soon as the input offers its first block. If another one is there by the
+    time that the scan is through with the first layer, the two go through the program together,
+    layer by layer, and each gives the elements something to do while the other is drained.
+    Otherwise the next layer starts, and waits for its input.
+
+    Two runs are under way at the most, for that is how many banks of accumulators there are. After
+    a reset, counters and both banks are cleared first, which takes
     ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report
     before, then the counters of each element in the order of
-    :data:`~hdl.sparse.element.COUNTERS`. All are cleared by it.
+    :data:`~hdl.sparse.element.COUNTERS`. All are cleared by it. What a run has taken are the cycles
+    from the end of the run before, or, if there was none under way, from its own start.
 
     Parameters
     ----------
@@ -32,26 +56,27 @@ class Sequencer(wiring.Component):
     Members
     -------
     enabled : ``In(1)``
-        Whether vectors may begin.
+        Whether vectors may begin. Changes only while ``idle``.
     offered : ``In(1)``
         Whether there is input.
-    room : ``In(1)``
-        Whether the output has room for a vector.
-    start, first, layer, finish, scaling, rebias : ``Out``
-        To the engine, as are the two below from it.
-    quiet, draining : ``In(1)``
+    output_room, between_room : ``In(range(activation_depth / scan_width + 1))``
+        Blocks that can be drained to the output, and to the input of the next layer.
+    start, start_bank, start_origin, layer, finish, finish_bank, finish_origin, scaling : ``Out``
+        To the engine, as are the four below from it.
+    scanning, reading, draining : ``In(1)``
+    done : ``In(2)``
     discard : ``Out(1)``
         Whether what is being drained is of no use.
     to_output : ``Out(1)``
         Whether what is being drained is the result, and not the input of the next layer.
     from_input : ``Out(1)``
-        Whether the layer at hand reads the input, and not the result of the layer before it.
+        Whether the run that is scanned reads the input, and not the result of the layer before it.
     running : ``Out(1)``
-        Whether a layer is at hand.
+        Whether a run is under way.
     idle : ``Out(1)``
         Whether nothing is going on.
     number : ``Out(range(layer_depth))``
-        Which layer is at hand.
+        Layer of the run that is to be done next.
     load : ``Out``
         Write port of the program.
     report : ``In(1)``
@@ -66,19 +91,24 @@ class Sequencer(wiring.Component):
 
     def __init__(self, configuration):
         self.configuration = c = configuration
-        self.program_layout = Layer(c)
+        room = range(c.activation_depth // c.scan_width + 1)
         super().__init__(
             {
                 "enabled": In(1),
                 "offered": In(1),
-                "room": In(1),
+                "output_room": In(room),
+                "between_room": In(room),
                 "start": Out(1),
-                "first": Out(1),
+                "start_bank": Out(1),
+                "start_origin": Out(Origin),
                 "layer": Out(Layer(c)),
-                "quiet": In(1),
+                "scanning": In(1),
+                "done": In(2),
                 "finish": Out(1),
+                "finish_bank": Out(1),
+                "finish_origin": Out(Origin),
                 "scaling": Out(Scaling(c)),
-                "rebias": Out(1),
+                "reading": In(1),
                 "draining": In(1),
                 "discard": Out(1),
                 "to_output": Out(1),
@@ -99,55 +129,47 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self.configuration
-
-        m.submodules.program = program = Memory(shape=Layer(c).size, depth=c.layer_depth, init=[])
-        load, read = program.write_port(), program.read_port()
-        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
-        m.d.comb += load.en.eq(self.load.en)
-        # The next layer is read long before the one at hand is done.
-        upcoming = Signal(range(c.layer_depth))
-        m.d.comb += read.addr.eq(upcoming)
-        m.d.comb += self.layer.eq(read.data)
-        m.d.comb += self.first.eq(upcoming == 0)
-
-        current = Signal(Layer(c))
         clears = Signal(range(4), init=3)
-        reporting = Signal()
         place = Signal(range(c.layer_depth))  # in the cycles of the layers
-        begin = Signal()
+        reporting = Signal()
+
+        # Runs take the banks in turn, both to start and to finish. After a reset, all rows of both
+        # have to be drained.
+        reset = {"layer": {"scaling": {"rows": c.row_depth}}}
+        runs = Signal(data.ArrayLayout(Run(c), 2), init=[reset, reset])
+        active = Signal(2)
+        self._start(m, self.enabled & ~reporting & (clears == 0), runs, active)
+
+        oldest = runs[self.finish_bank]
+        room = Mux(oldest.layer.last, self.output_room, self.between_room)
+        blocks = self.scaling.rows * c.groups
+        blocks = Mux(self.scaling.split, blocks >> (c.ways.bit_length() - 1), blocks)
         m.d.comb += [
-            begin.eq(self.enabled & ~reporting & (~self.first | self.offered)),
-            self.scaling.eq(current.scaling),
-            self.rebias.eq(self.from_input),
+            self.finish_origin.eq(oldest.origin),
+            self.scaling.eq(oldest.layer.scaling),
+            self.number.eq(oldest.number),
+            self.running.eq(active.any()),
             self.idle.eq(~self.running & ~self.draining & (clears == 0) & ~reporting),
         ]
         with m.If(clears == 3):
             with m.If(place == c.layer_depth - 1):
                 m.d.sync += clears.eq(2)
         with m.Elif(clears != 0):
-            m.d.comb += self.scaling.rows.eq(c.row_depth)
-            with m.If(~self.draining):
-                m.d.comb += self.finish.eq(1)
+            m.d.comb += self.finish.eq(~self.draining)
+            with m.If(self.finish):
                 m.d.sync += [clears.eq(clears - 1), self.discard.eq(1)]
-        with m.Elif(~self.running):
-            m.d.comb += self.start.eq(begin & ~self.draining)
-        with m.Elif(self.quiet & ~self.draining & (self.room | ~current.last)):
-            m.d.comb += [self.finish.eq(1), self.start.eq(begin)]
-            m.d.sync += [
-                self.running.eq(0),
-                self.to_output.eq(current.last),
-                self.discard.eq(0),
-            ]
-        with m.If(self.start):
-            m.d.sync += [
-                self.running.eq(1),
-                self.from_input.eq(self.first),
-                self.number.eq(upcoming),
-                current.eq(self.layer),
-                upcoming.eq(Mux(self.layer.last, 0, upcoming + 1)),
-            ]
+        with m.Else():
+            m.d.comb += self.finish.eq(
+                (active & self.done).bit_select(self.finish_bank, 1)
+                & ~self.draining
+                & (room >= blocks)
+            )
+            with m.If(self.finish):
+                m.d.sync += [self.to_output.eq(oldest.layer.last), self.discard.eq(0)]
+        with m.If(self.finish):
+            m.d.sync += self.finish_bank.eq(~self.finish_bank)
 
-        # Cycles of each layer, added up where the layer ends.
+        # Cycles of each layer, added up where its run ends.
         m.submodules.cycles = cycles = Memory(shape=c.counter_width, depth=c.layer_depth, init=[])
         so_far, sums = cycles.read_port(domain="comb"), cycles.write_port()
         elapsed = Signal(c.counter_width)
@@ -180,3 +202,55 @@ class Sequencer(wiring.Component):
                 m.d.sync += reporting.eq(0)
 
         return m
+
+    def _start(self, m, enabled, runs, active):
+        """Start one run after another, as soon as there is a bank for it."""
+        c = self.configuration
+        m.submodules.program = program = Memory(shape=Layer(c).size, depth=c.layer_depth, init=[])
+        load, read = program.write_port(), program.read_port()
+        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
+        m.d.comb += load.en.eq(self.load.en)
+        # The next layer is read while the one before is scanned.
+        upcoming = Signal(range(c.layer_depth))
+        m.d.comb += read.addr.eq(upcoming)
+
+        # A run may be followed by that of the same layer for the other vector of a pair, which
+        # becomes one with the first layer.
+        newest = runs[~self.start_bank]
+        leads = Signal()  # whether the newest run is the first one of its layer
+        pair = Signal()
+        again = Signal()
+        number = Mux(again, newest.number, upcoming)
+        free = Signal()
+        m.d.comb += [
+            again.eq(leads & (pair | ((newest.number == 0) & self.offered))),
+            self.layer.eq(Mux(again, newest.layer.as_value(), read.data)),
+            self.start_origin.eq(
+                Mux(again, Origin.SAME, Mux(upcoming == 0, Origin.FIRST, Origin.NEXT))
+            ),
+            # The bank that was drained last is the one that is not to be drained next.
+            free.eq(
+                ~active.bit_select(self.start_bank, 1)
+                & ~(self.reading & (self.start_bank != self.finish_bank))
+            ),
+            self.start.eq(
+                enabled & free & ~self.scanning & (again | (upcoming != 0) | self.offered)
+            ),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                runs[self.start_bank].layer.eq(self.layer),
+                runs[self.start_bank].number.eq(number),
+                runs[self.start_bank].origin.eq(self.start_origin),
+                self.start_bank.eq(~self.start_bank),
+                self.from_input.eq(number == 0),
+                leads.eq(~again),
+                pair.eq(again | (pair & (upcoming != 0))),
+            ]
+            with m.If(~again):
+                m.d.sync += upcoming.eq(Mux(self.layer.last, 0, upcoming + 1))
+        with m.Elif(~self.enabled):
+            m.d.sync += [upcoming.eq(0), leads.eq(0)]
+        starts = self.start << self.start_bank
+        ends = (self.finish & self.running) << self.finish_bank
+        m.d.sync += active.eq((active | starts) & ~ends)

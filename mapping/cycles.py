@@ -1,17 +1,19 @@
-"""How many cycles a layer takes: counted without simulating its arithmetic, and exact.
+"""How many cycles a network takes: counted without simulating its arithmetic, and exact.
 
-The model steps through cycles, for all vectors and all elements at once. What an element does with
+The model steps through cycles, for many vectors and all elements at once. What an element does with
 a word depends only on which of its entries are escapes, so a table holds all that decoding can do,
 and an element's state is three numbers: words issued, words taken, and the kind of the word held.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hdl.configuration import Configuration
 from hdl.sparse.counts import Counts
+from hdl.sparse.decode import Decode
 from hdl.sparse.drain import Drain
 from hdl.sparse.engine import Engine
 from hdl.sparse.fetch import Fetch
@@ -23,19 +25,20 @@ from mapping.layer import LayerPlan
 if TYPE_CHECKING:
     from mapping.plan import Plan
 
-__all__ = ["Prediction", "count", "predict", "useful"]
+__all__ = ["Prediction", "count", "predict", "predict_stream", "useful"]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a report will say, vector by vector, when vectors are run one at a time.
+    """What a report will say, vector by vector.
 
-    The shapes are ``(batch, layers)`` and ``(batch, layers, elements)``, without ``layers`` where
-    there is only one.
+    The shapes are ``(batch, layers)`` and ``(batch, layers, elements)``. Where vectors follow each
+    other closely, only sums over all of them are what a report says of an element: while one layer
+    is at hand, elements are already busy with the next one.
     """
 
     cycles: np.ndarray
-    """From the start of a layer to that of the next, int64."""
+    """From the end of the run before, or the start, to the end of this one; int64."""
     busy: np.ndarray
     """Cycles in which an element takes a weight, int64 with a number for each element."""
     padding: np.ndarray
@@ -55,7 +58,7 @@ def useful(plan: "Plan", activations: list[np.ndarray]) -> np.ndarray:
 
 
 def predict(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
-    """Cycles and counters of each layer.
+    """Cycles and counters when vectors are run one at a time.
 
     Parameters
     ----------
@@ -64,20 +67,64 @@ def predict(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     activations : list of ndarray of int, ``(batch, layer.inputs)``
         The input of each layer, as the golden model gives it.
     """
-    first = np.zeros(plan.configuration.elements, np.int64)
-    runs = []
-    for layer, vectors in zip(plan.layers, activations, strict=True):
-        nonzero = np.asarray(vectors) != 0
-        leads = layer is plan.layers[0]
-        runs.append(count(layer, plan.configuration, nonzero, first=first, leads=leads))
-        first = first + layer.entries.totals
-    names = Prediction.__dataclass_fields__
-    return Prediction(*(np.stack([getattr(run, name) for run in runs], axis=1) for name in names))
+    runs = [
+        _Run(index, vectors != 0, index - 1 if index else None)
+        for index, vectors in enumerate(map(np.asarray, activations))
+    ]
+    return _simulate(plan.layers, plan.configuration, runs)
+
+
+def predict_stream(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
+    """Cycles and counters when vectors are sent one behind the other; as :func:`predict`.
+
+    This takes as long as all the vectors one after another: some 10,000 cycles a second.
+    """
+    batch, depth = len(activations[0]), len(plan.layers)
+    runs: list[_Run] = []
+    order = []
+    for first in range(0, batch, 2):
+        pair = range(first, min(first + 2, batch))
+        for index in range(depth):
+            for vector in pair:
+                source = len(runs) - len(pair) if index else None
+                runs.append(_Run(index, np.asarray(activations[index])[[vector]] != 0, source))
+                order.append(vector * depth + index)
+    found = _simulate(plan.layers, plan.configuration, runs)
+    place = np.argsort(order)
+    return Prediction(
+        *(array[0][place].reshape(batch, depth, *array.shape[2:]) for array in vars(found).values())
+    )
+
+
+def count(layer: LayerPlan, configuration: Configuration, nonzero: np.ndarray) -> Prediction:
+    """Cycles and counters of a layer by itself.
+
+    Parameters
+    ----------
+    layer : LayerPlan
+    configuration : Configuration
+    nonzero : ndarray of bool, ``(batch, layer.inputs)``
+        Which activations are not zero.
+    """
+    return _simulate([layer], configuration, [_Run(0, nonzero, None)])
+
+
+class _Run(NamedTuple):
+    """One layer of one vector, or of the vectors of all lines."""
+
+    layer: int
+    nonzero: np.ndarray
+    source: int | None
+    """Run whose result it scans, or None if that is the input."""
 
 
 # A kind of word is a number: which entries belong to the segment, which are escapes, whether it is
-# the segment's last word. No word at all is kind 0, for at least one entry always belongs.
+# the segment's last word. No word at all is kind 0. That of an empty segment is its last.
 _KINDS = 32
+_EMPTY = 16
+
+# A cycle that does not come.
+_NEVER = 1 << 60
 
 
 def _kind(here, escapes, last):
@@ -96,9 +143,12 @@ def _decoding() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         for upcoming in range(_KINDS):
             word = held or upcoming
             here, escapes, last = word & 3, word >> 2 & 3, word >> 4
-            if not here or (upcoming and not upcoming & 3):
-                continue
             at = held, upcoming
+            if not here:
+                # The empty word at the end of a run, or none at all.
+                held_then[at] = upcoming if held else 0
+                takes[at] = bool(upcoming)
+                continue
             works[at] = True
             escape = escapes >> (here == 2) & 1
             across = here != 3 and not last and held and upcoming
@@ -197,139 +247,259 @@ def _steps(layer: LayerPlan, scan_width: int, nonzero: np.ndarray):
     return columns, blocks, numbers
 
 
-def count(
-    layer: LayerPlan,
-    configuration: Configuration,
-    nonzero: np.ndarray,
-    *,
-    first: np.ndarray | None = None,
-    leads: bool = True,
-) -> Prediction:
-    """Cycles and counters of a layer.
+class _Work:
+    """All that the scans tell and the elements read, whenever they do.
 
-    Parameters
+    Ways and elements have steps and words of their own; indices are ``(line, way, ...)`` and
+    ``(line, way, ..., member)``. The steps of a run have places from ``begins[run]`` on, on all
+    lines, so some places are not used.
+
+    Attributes
     ----------
-    layer : LayerPlan
-    configuration : Configuration
-    nonzero : ndarray of bool, ``(batch, layer.inputs)``
-        Which activations are not zero.
-    first : ndarray of int64, ``(elements,)``
-        Address of each element's first entry of the layer; 0 if it is not given.
-    leads : bool
-        Whether the layer is the first one, so that it need not wait for another's results.
+    begins : ndarray of int64, ``(runs + 1,)``
+    ends : ndarray of int64, ``(lines, ways, runs)``
+        Place behind the last step of a run.
+    blocks : ndarray of int64, ``(lines, ways, places + 1)``
+        Blocks that are done before a step.
+    segments, words : ndarray of int32, ``(lines, ways, places + 1, members)``
+        How many of these the elements are told of before a step.
+    kinds : ndarray of int8
+        Of words, in the order in which each element reads them.
+    offsets : ndarray of int64, ``(lines, ways, members)``
+        Where its words begin in ``kinds``.
     """
-    c = configuration
-    kinds, starts, counts = _words(
-        layer, np.zeros(c.elements, np.int64) if first is None else first
-    )
-    columns, blocks, numbers = _steps(layer, c.scan_width, nonzero)
-    lines, longest = columns.shape
-    batch, teams = len(nonzero), layer.teams
 
-    # Segments and words that an element has been told of before each step. The last column is one
-    # without entries, for steps that tell none.
-    def by_step(of_columns):
-        padded = np.append(of_columns, np.zeros((c.elements, 1), np.int64), axis=1)
-        padded = padded.reshape(teams, -1, padded.shape[1])
-        team = np.tile(np.arange(teams), batch)
-        return padded.transpose(0, 2, 1)[team[:, None], columns]
+    def __init__(self, layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run]):
+        lines, ways, members = len(runs[0].nonzero), c.ways, c.way_elements
+        address = np.zeros(c.elements, np.int64)
+        all_kinds, tables = [np.array([0, _EMPTY], np.int8)], []
+        length = 2
+        for layer in layers:
+            kinds, starts, counts = _words(layer, address)
+            # The last column is one without entries, for steps that tell none.
+            tables.append([_by_way(counts, ways, 0), _by_way(starts + length, ways, 0)])
+            all_kinds.append(kinds)
+            length += len(kinds)
+            address = address + layer.entries.totals
 
-    told_words, first_words = by_step(counts), by_step(starts)
-    members = told_words.shape[2]
-    segments = np.zeros((lines, longest + 1, members), np.int32)
-    words = np.zeros((lines, longest + 1, members), np.int32)
-    np.cumsum(told_words > 0, axis=1, out=segments[:, 1:])
-    np.cumsum(told_words, axis=1, out=words[:, 1:])
+        told, firsts, blocks, ends, begins = [], [], [], [], [0]
+        base = np.zeros((lines, ways), np.int64)
+        for run in runs:
+            layer = layers[run.layer]
+            columns, before, numbers = (
+                np.broadcast_to(
+                    array.reshape(lines, layer.teams, *array.shape[1:]),
+                    (lines, ways, *array.shape[1:]),
+                )
+                for array in _steps(layer, c.scan_width, run.nonzero)
+            )
+            way = np.arange(ways)[:, None]
+            words, first = (table[way, columns] for table in tables[run.layer])
+            # The last step of a run tells all elements, if only that it is the last.
+            last = np.arange(columns.shape[2]) == numbers[..., None] - 1
+            nothing = last[..., None] & (words == 0)
+            told.append(np.where(nothing, 1, words))
+            firsts.append(np.where(nothing, 1, first))
+            share = np.arange(ways) * (layer.teams > 1)
+            own = -(-(layer.columns // c.scan_width - share) // layer.teams)
+            blocks.append(base[..., None] + np.minimum(before[..., :-1], own[:, None]))
+            base = base + own
+            ends.append(begins[-1] + numbers)
+            begins.append(begins[-1] + columns.shape[2])
+        blocks.append(base[..., None])
+        words, first = np.concatenate(told, axis=2), np.concatenate(firsts, axis=2)
+        self.begins = np.array(begins)
+        self.ends = np.stack(ends, axis=2)
+        self.blocks = np.concatenate(blocks, axis=2)
+        shape = (lines, ways, words.shape[2] + 1, members)
+        self.segments, self.words = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        np.cumsum(words > 0, axis=2, out=self.segments[:, :, 1:])
+        np.cumsum(words, axis=2, out=self.words[:, :, 1:])
 
-    # Kinds of the words in the order in which each element reads them, the end marked by zeros.
-    order = told_words.transpose(0, 2, 1).ravel()
-    where = np.repeat(first_words.transpose(0, 2, 1).ravel() - np.cumsum(order) + order, order)
-    read = np.append(kinds[where + np.arange(len(where))], np.zeros(1, np.int8))
-    totals = words[:, -1].astype(np.int64)
-    offsets = (np.cumsum(totals.ravel()) - totals.ravel()).reshape(totals.shape)
+        order = words.swapaxes(2, 3).ravel()
+        where = np.repeat(first.swapaxes(2, 3).ravel() - np.cumsum(order) + order, order)
+        self.kinds = np.concatenate(all_kinds)[where + np.arange(len(where))]
+        totals = self.words[:, :, -1].astype(np.int64)
+        self.offsets = (np.cumsum(totals.ravel()) - totals.ravel()).reshape(totals.shape)
+
+
+def _by_way(table: np.ndarray, ways: int, nothing: int) -> np.ndarray:
+    """``(elements, columns)`` as ``(ways, columns + 1, members)``."""
+    table = np.append(table, np.full((len(table), 1), nothing), axis=1)
+    return table.reshape(ways, -1, table.shape[1]).swapaxes(1, 2)
+
+
+class _Control:
+    """The sequencer, the scans and what deals out blocks to them, on each line for itself."""
+
+    def __init__(
+        self, layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run], work: _Work
+    ):
+        lines, ways = work.ends.shape[:2]
+        of_run = [layers[run.layer] for run in runs]
+        self.work = work
+        self.line, self.way = np.arange(lines), np.arange(ways)
+        self.blocks = np.array([layer.columns // c.scan_width for layer in of_run])
+        self.results = np.array([layer.positions // c.scan_width for layer in of_run])
+        # Cycles from the end of a run until all of its rows but the last are read, and its result
+        # is on its way.
+        per_row = self.results // [layer.rows for layer in of_run]
+        self.read = 2 + self.results - per_row
+        self.drained = self.results + Drain.latency(c)
+        self.arrives = Drain.latency(c) + Queue.latency(c.activation_depth // c.scan_width)
+        self.splits = np.array([layer.split for layer in of_run])
+        self.last = np.array([layer is layers[-1] for layer in of_run])
+        self.source = np.array([-1 if run.source is None else run.source for run in runs])
+        self.depth = max(c.activation_depth // c.scan_width, int(self.results.max()))
+
+        self.launched, self.finished = np.zeros(lines, np.int64), np.zeros(lines, np.int64)
+        self.finish_at = np.full((lines, len(runs)), _NEVER)
+        self.split = self.split_before = np.zeros(lines, bool)
+        self.dealt, self.dealt_of_run = np.zeros((lines, ways), np.int64), np.zeros(lines, np.int64)
+        self.popped = self.popped_before = np.zeros(lines, np.int64)
+        self.pushed = np.zeros(lines, np.int64)
+        self.draining_until = self.output_until = np.zeros(lines, np.int64)
+
+    def scan(self, now: int, begun: np.ndarray, holds: np.ndarray) -> np.ndarray:
+        """Ways that begin a step in cycle ``now``, bool ``(lines, ways)``.
+
+        Parameters
+        ----------
+        now : int
+        begun : ndarray of int64, ``(lines, ways)``
+            Places of the next steps.
+        holds : ndarray of bool, ``(lines, ways)``
+            Whether an element of the way has asked to hold.
+        """
+        hold = holds | (~self.split_before & holds.any(axis=1))[:, None]
+        self.split_before, self.popped_before = self.split, self.popped
+        run = self.launched - 1
+        done = self.work.blocks[self.line[:, None], self.way, begun]
+        scanning = begun < self.work.ends[self.line, :, run]
+        source = self.source[run]
+        arrived = now - self.finish_at[self.line, source] - self.arrives + 1
+        arrived = np.where(source < 0, self.blocks[run], arrived)
+        if len(self.way) == 1:
+            before = self.work.blocks[self.line, 0, self.work.begins[run]]
+            go = ~hold & scanning & (done < (before + arrived)[:, None])
+            after = self.work.blocks[self.line[:, None], self.way, begun + go]
+            taken = (after - done)[:, 0]
+        else:
+            go = ~hold & scanning & (done < self.dealt)
+            turn = self.dealt_of_run % len(self.way)
+            room = self.dealt - done < Queue.SHALLOW
+            there = (self.dealt_of_run < self.blocks[run]) & (self.dealt_of_run < arrived)
+            taken = there & np.where(self.split, room[self.line, turn], room.all(axis=1))
+            own = ~self.split[:, None] | (self.way == turn[:, None])
+            self.dealt = self.dealt + (taken[:, None] & own)
+            self.dealt_of_run = self.dealt_of_run + taken
+        self.popped = self.popped + taken * (source >= 0)
+        return go
+
+    def advance(self, now: int, begun: list[np.ndarray], ended: np.ndarray) -> bool:
+        """Finish and start runs at the end of cycle ``now``; False if there are none any more.
+
+        Parameters
+        ----------
+        now : int
+        begun : list of ndarray of int64, ``(lines, ways)``
+            Places of the next steps after the cycle; the one before it is that before the cycle.
+            Those of runs that start are set.
+        ended : ndarray of int64, ``(lines,)``
+            Runs that are known to have ended in all elements.
+        """
+        number = self.finish_at.shape[1]
+        if (self.finished == number).all():
+            return False
+        line, finished, launched = self.line, self.finished, self.launched
+
+        oldest = np.minimum(finished, number - 1)
+        results, last = self.results[oldest], self.last[oldest]
+        # A block of the result goes on in the second cycle after it came.
+        in_output = np.clip(self.output_until - now, 0, np.minimum(2, results))
+        level = np.where(last, in_output, self.pushed - self.popped_before)
+        finishes = (finished < launched) & (ended > finished)
+        finishes &= (now >= self.draining_until) & (self.depth - level >= results)
+
+        run = np.minimum(launched, number - 1)
+        scanning = (begun[-2] < self.work.ends[line, :, launched - 1]).any(axis=1) & (launched > 0)
+        starts = (launched < number) & ~scanning
+        before = np.maximum(launched - 2, 0)
+        read = (finished > before) & (now >= self.finish_at[line, before] + self.read[before])
+        starts &= (launched < 2) | read
+
+        self.finish_at[line[finishes], oldest[finishes]] = now
+        until = now + self.drained[oldest]
+        self.draining_until = np.where(finishes, until, self.draining_until)
+        self.output_until = np.where(finishes & last, until + 2, self.output_until)
+        self.pushed = self.pushed + np.where(finishes & ~last, results, 0)
+        self.finished = finished + finishes
+
+        begun[-1] = np.where(starts[:, None], self.work.begins[run][:, None], begun[-1])
+        self.split = np.where(starts, self.splits[run], self.split)
+        self.dealt_of_run = np.where(starts, 0, self.dealt_of_run)
+        self.launched = launched + starts
+        return True
+
+
+def _simulate(layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run]) -> Prediction:
+    """Run after run, on each line for itself; the shapes have runs instead of layers."""
+    work = _Work(layers, c, runs)
+    kinds = work.kinds
+    lines, ways, members = work.offsets.shape
+    line, way = np.arange(lines), np.arange(ways)
+    at_line, at_way = line[:, None], way[None, :]
+    element = np.ogrid[:lines, :ways, :members]
+    bounds = work.words[:, :, work.begins[1:]].swapaxes(2, 3)  # words until the end of each run
 
     to_queue = Scan.LATENCY + Counts.LATENCY
     to_fetch = to_queue + Queue.latency(c.queue_depth)
+    to_done = Decode.LATENCY + Engine.DONE_LATENCY
     limit = c.queue_depth - SegmentQueue.MARGIN
     held_then, takes, works, gives = _decoding()
-    deal = _Dealing(layer, c, batch, leads)
+    control = _Control(layers, c, runs, work)
 
-    # The past that matters: steps begun, words issued, levels, and what was busy.
-    line = np.arange(lines)
-    begun = [np.zeros(lines, np.int64)] * (to_fetch + 1)
-    issued = [np.zeros(totals.shape, np.int64)] * (Fetch.LATENCY + 1)
-    levels = [np.zeros(totals.shape, np.int64)] * 2
-    idle_for = np.zeros(batch, np.int64)
-    was_busy = [np.zeros(batch, bool)] * 2
-    taken = np.zeros(totals.shape, np.int64)
-    left_queue = np.zeros(totals.shape, np.int64)
-    held = np.zeros(totals.shape, np.int8)
-    busy, padding, blocked = (np.zeros(totals.shape, np.int64) for _ in range(3))
-    cycles = np.zeros(batch, np.int64)
+    # The past that matters: steps begun, words issued, levels, and runs that all have ended.
+    begun = [np.zeros((lines, ways), np.int64)] * (to_fetch + 1)
+    issued = [np.zeros(work.offsets.shape, np.int64)] * (Fetch.LATENCY + 1)
+    levels = [np.zeros(work.offsets.shape, np.int64)] * 2
+    ended_by_all = [np.zeros(lines, np.int64)] * (to_done + 1)
+    ended = np.zeros(work.offsets.shape, np.int64)
+    taken = np.zeros(work.offsets.shape, np.int64)
+    left_queue = np.zeros(work.offsets.shape, np.int64)
+    held = np.zeros(work.offsets.shape, np.int8)
+    counted = np.zeros((3, lines, len(runs) + 1, ways, members), np.int64)
+    busy, padding, blocked = counted
     now = 0
-    while not cycles.all():
+    while control.advance(now, begun, ended_by_all[0]):
         now += 1
         # begun[-1] are the steps begun by the end of the cycle before, and so on back.
-        level = segments[line, begun[-1 - to_queue]] - left_queue
-        blocked += levels[-1] >= limit
-        hold = (levels[-2] >= limit).any(axis=1)
-        scanning = begun[-1] < numbers
-        done = blocks[line, begun[-1]]
-        go = ~hold & scanning & (done < deal.visible(now))
-        deal.advance(now, done)
+        level = work.segments[at_line, at_way, begun[-1 - to_queue]] - left_queue
+        blocked[line, control.finished] += levels[-1] >= limit
+        go = control.scan(now, begun[-1], (levels[-2] >= limit).any(axis=2))
 
-        known = words[line, begun[-to_fetch]]
+        known = work.words[at_line, at_way, begun[-to_fetch]]
         outstanding = issued[-1] - taken
         issue = (issued[-1] < known) & (outstanding < Fetch.ROOM)
-        ends = issue & (read[np.minimum(offsets + issued[-1], len(read) - 1)] >> 4 != 0)
+        ends = issue & (kinds[np.minimum(work.offsets + issued[-1], len(kinds) - 1)] >> 4 != 0)
 
         visible = taken < issued[-Fetch.LATENCY]
-        upcoming = np.where(visible, read[np.minimum(offsets + taken, len(read) - 1)], 0)
+        upcoming = np.where(visible, kinds[np.minimum(work.offsets + taken, len(kinds) - 1)], 0)
         at = held, upcoming
-        busy += gives[at]
-        padding += works[at] & ~gives[at]
-
-        active = ((level > 0) | (outstanding > 0) | (held > 0)).reshape(batch, -1).any(axis=1)
-        idle_for = np.where(scanning.reshape(batch, -1).any(axis=1), 0, idle_for + 1)
-        quiet = (idle_for > Engine.ARRIVAL) & ~was_busy[-2]
-        cycles[quiet & (cycles == 0)] = now
+        of_run = element[0], ended, element[1], element[2]
+        busy[of_run] += gives[at]
+        padding[of_run] += works[at] & ~gives[at]
 
         held = held_then[at]
         taken = taken + takes[at]
         left_queue = left_queue + ends
+        reached = bounds[(*element, np.minimum(ended, len(runs) - 1))]
+        ended = ended + ((taken - (held != 0) >= reached) & (ended < len(runs)))
         begun = [*begun[1:], begun[-1] + go]
         issued = [*issued[1:], issued[-1] + issue]
         levels = [levels[-1], level]
-        was_busy = [was_busy[-1], active]
+        ended_by_all = [*ended_by_all[1:], ended.reshape(lines, -1).min(axis=1)]
 
-    busy, padding, blocked = (x.reshape(batch, -1) for x in (busy, padding, blocked))
-    return Prediction(cycles, busy, padding, cycles[:, None] - busy - padding, blocked)
-
-
-class _Dealing:
-    """How many blocks each scan has been dealt; lines as of :func:`_steps`."""
-
-    def __init__(self, layer: LayerPlan, configuration: Configuration, batch: int, leads: bool):
-        c = configuration
-        self.blocks = layer.columns // c.scan_width
-        self.teams = layer.teams
-        self.queued = c.ways > 1
-        # Cycle in which the first block is there; the others follow one a cycle.
-        drained = Drain.latency(c) + Queue.latency(c.activation_depth // c.scan_width)
-        self.available = 1 if leads else drained
-        self.dealt = np.zeros((batch, self.teams), np.int64)
-        self.vectors = np.arange(batch)
-
-    def visible(self, now: int) -> np.ndarray:
-        """Blocks that each scan sees in cycle ``now`` or has seen before."""
-        if self.queued:
-            return self.dealt.ravel()
-        return np.full(len(self.vectors), now - self.available + 1)
-
-    def advance(self, now: int, done: np.ndarray) -> None:
-        """Deal a block of each vector, if there is one, and room for it."""
-        count = self.dealt.sum(axis=1)
-        turn = self.vectors, count % self.teams
-        room = self.dealt[turn] - done.reshape(self.dealt.shape)[turn] < Queue.SHALLOW
-        there = (count < self.blocks) & (now - self.available >= count)
-        self.dealt[turn] += room & there
+    cycles = np.diff(control.finish_at, axis=1, prepend=0)
+    busy, padding, blocked = counted[:, :, :-1].reshape(3, lines, len(runs), -1)
+    return Prediction(cycles, busy, padding, cycles[..., None] - busy - padding, blocked)

@@ -153,10 +153,10 @@ def _lay_out(
     layers: list[LayerPlan] = []
     expected = [ACTIVITY] * len(network.layers) if activity is None else activity
     for layer, active in zip(network.layers, expected, strict=True):
-        options = [
-            lay_out(layer, c, inputs=inputs, columns=columns, split=one)
-            for one in ([False, True] if split is None else [split])
-        ]
+        # Every way needs a block.
+        splits = [False, True] if split is None else [split]
+        splits = splits if columns >= c.ways * c.scan_width else [False]
+        options = [lay_out(layer, c, inputs=inputs, columns=columns, split=one) for one in splits]
         layers.append(_fastest(options, c, active))
         inputs, columns = layers[-1].outputs, layers[-1].positions
     return tuple(layers)
@@ -168,7 +168,7 @@ def _fastest(options: list[LayerPlan], configuration: Configuration, activity: f
     if len(options) == 1:
         return options[0]
     nonzero = np.random.default_rng(0).random((1, options[0].layer.inputs)) < activity
-    cycles = [int(count(one, configuration, nonzero).cycles[0]) for one in options]
+    cycles = [int(count(one, configuration, nonzero).cycles[0, 0]) for one in options]
     return options[int(np.argmin(cycles))]
 
 

@@ -13,6 +13,9 @@ from sim.units import BENCHES
 
 NAMES = list(BENCHES["accumulate"])
 
+# Bank and row of a term, or none in a cycle.
+Place = tuple[int, int] | None
+
 
 class Sums:
     """Drives the unit and knows what its sums have to be."""
@@ -25,8 +28,7 @@ class Sums:
         self.layout = component.term.shape()
         self.codebook = [corners(component.weight_width) for _ in range(component.codebook_depth)]
         self.sums = [[0] * self.rows for _ in range(2)]
-        self.bank = 0
-        self.base = 0
+        self.bases = [0, 0]
 
     async def start(self) -> None:
         """Load the codebook, and clear both banks: a reset leaves memories as they are."""
@@ -38,45 +40,50 @@ class Sums:
             unit.load__data.value = value & ((1 << unit.component.weight_width) - 1)
             await unit.cycle()
         unit.load__en.value = 0
-        for bank in (1, 0):
-            unit.bank.value = bank
-            unit.drain.value = 1
+        unit.drain.value = 1
+        for bank in range(2):
+            unit.drain_bank.value = bank
             for row in range(self.rows):
                 unit.drain_row.value = row
                 await unit.cycle()
-            unit.drain.value = 0
-            await unit.cycle()
+        unit.drain.value = 0
 
-    def offer(self, row: int | None) -> None:
-        """Offer a random term of ``row``, or none, in the cycle that begins."""
-        self.unit.valid.value = row is not None
-        if row is not None:
-            codes = min(1 << self.layout["code"].width, len(self.codebook) - self.base)
-            code = random.randrange(codes)
-            activation = corners(self.layout["activation"].width)
-            fields = {"row": row, "code": code, "activation": activation}
-            self.unit.term.value = pack(self.layout, fields)
-            self.sums[self.bank][row] += self.codebook[self.base + code] * activation
+    def place(self, bank: int, base: int) -> None:
+        """Use another codebook in ``bank``, from the cycle that begins."""
+        self.bases[bank] = base
+        self.unit.base.value = pack(self.unit.component.base.shape(), self.bases)
 
-    async def run(self, rows: list[int | None]) -> None:
-        for row in rows:
-            self.offer(row)
+    def offer(self, place: Place) -> None:
+        """Offer a random term, or none, in the cycle that begins."""
+        self.unit.valid.value = place is not None
+        # What is not valid is arbitrary.
+        bank, row = place or (random.getrandbits(1), random.randrange(self.rows))
+        codes = min(1 << self.layout["code"].width, len(self.codebook) - self.bases[bank])
+        code = random.randrange(codes)
+        activation = corners(self.layout["activation"].width)
+        fields = {"row": row, "code": code, "activation": activation, "bank": bank}
+        self.unit.term.value = pack(self.layout, fields)
+        if place:
+            self.sums[bank][row] += self.codebook[self.bases[bank] + code] * activation
+
+    async def run(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self.offer(place)
             await self.unit.cycle()
         self.unit.valid.value = 0
 
-    def switch(self, base: int = 0) -> None:
-        """Accumulate in the other bank, with another codebook, from the cycle that begins."""
-        self.bank ^= 1
-        self.base = base
-        self.unit.bank.value = self.bank
-        self.unit.base.value = base
+    async def drain(self, bank: int, others: Sequence[Place] = ()) -> None:
+        """Drain ``bank``, last row first, while ``others`` are added up.
 
-    async def drain(self, others: Sequence[int | None] = ()) -> None:
-        """Drain the other bank, last row first, while ``others`` are accumulated in this one."""
-        unit, sums, others = self.unit, self.sums[self.bank ^ 1], [*others]
-        for n in range(self.rows + Accumulate.DRAIN_LATENCY + 3):
+        They are of the other bank as long as rows are drained, and then of any.
+        """
+        unit, sums, others = self.unit, self.sums[bank], [*others]
+        self.sums[bank] = [0] * self.rows
+        for n in range(max(self.rows + Accumulate.DRAIN_LATENCY + 3, len(others))):
             unit.drain.value = n < self.rows
             unit.drain_row.value = max(self.rows - 1 - n, 0)
+            # Without a drain, the bank is arbitrary.
+            unit.drain_bank.value = bank if n < self.rows else random.getrandbits(1)
             self.offer(others.pop(0) if others else None)
             await unit.cycle()
             # The last of the sums stays.
@@ -86,72 +93,71 @@ class Sums:
                 actual = signed(unit.drained.value, self.width)
                 assert actual == sums[row], f"row {row}: {actual} instead of {sums[row]}"
         self.unit.valid.value = 0
-        self.sums[self.bank ^ 1] = [0] * self.rows
+
+    async def check(self) -> None:
+        """Drain both banks."""
+        await self.run([None] * (Accumulate.LATENCY - 1))
+        for bank in range(2):
+            await self.drain(bank)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, filled=[False, True])
 async def adds_same_row_at_every_distance(dut: Any, name: str, filled: bool) -> None:
-    """Three terms of a row, 1 to 8 cycles apart each, with terms of other rows between or none."""
+    """Three terms of a row, 1 to 8 cycles apart each, with terms of other rows between or none.
+
+    The same row of the other bank is another row.
+    """
     sums = Sums(Unit(dut, name))
     await sums.start()
     for first in range(1, 9):
         for second in range(1, 9):
-            row = random.randrange(sums.rows)
-            others = [n for n in range(sums.rows) if n != row]
+            bank, row = place = random.getrandbits(1), random.randrange(sums.rows)
+            others = [(bank ^ 1, row)] * 4 + [(bank, n) for n in range(sums.rows) if n != row]
             between = [random.choice(others) if filled else None for _ in range(16)]
-            await sums.run([row, *between[1:first], row, *between[8 : 7 + second], row])
-    await sums.run([None] * (Accumulate.LATENCY - 1))
-    sums.switch()
-    await sums.drain()
+            await sums.run([place, *between[1:first], place, *between[8 : 7 + second], place])
+    await sums.check()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, rows=[1, 2, 3, 11], gaps=[0.0, 0.5])
 async def adds_random_rows(dut: Any, name: str, rows: int, gaps: float) -> None:
-    """Layers in turns: one is accumulated while the one before it is drained.
+    """Runs in both banks at a time, each with a codebook of its own, until one is drained.
 
     It is drained from ``LATENCY`` cycles after its last term on, when its sum has just been
-    written; the other bank is free as soon as its last row is cleared.
+    written, while terms go on in the other bank; it takes terms again in the cycle after its last
+    row was drained.
     """
     sums = Sums(Unit(dut, name))
     await sums.start()
 
-    def terms(count: int) -> list[int | None]:
-        return [None if random.random() < gaps else random.randrange(rows) for _ in range(count)]
+    def terms(count: int, *banks: int) -> list[Place]:
+        return [
+            None if random.random() < gaps else (random.choice(banks), random.randrange(rows))
+            for _ in range(count)
+        ]
 
-    for _ in range(6):
-        await sums.run([*terms(random.randint(1, 60)), sums.rows - 1])
-        # The bank switches in the very next cycle, terms under way belong to the one before.
-        sums.switch(base=random.choice([0, 5]))
-        await sums.run(terms(Accumulate.LATENCY - 1))
-        await sums.drain(terms(sums.rows))
+    bank = 0
+    for _ in range(8):
+        sums.place(bank, random.choice([0, 5]))
+        bank ^= 1
+        await sums.run([*terms(random.randint(1, 60), 0, 1), (bank, sums.rows - 1)])
+        await sums.run(terms(Accumulate.LATENCY - 1, bank ^ 1))
+        await sums.drain(bank, [*terms(sums.rows, bank ^ 1), *terms(20, 0, 1)])
+    await sums.check()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(name=NAMES)
-async def row_is_free_two_cycles_after_drain(dut: Any, name: str) -> None:
-    """A bank can take terms again two cycles after its last row is drained."""
+@cocotb.parametrize(name=NAMES, bank=[0, 1])
+async def row_is_free_a_cycle_after_drain(dut: Any, name: str, bank: int) -> None:
+    """A bank can take terms again in the cycle after its last row is drained."""
     sums = Sums(Unit(dut, name))
-    unit = sums.unit
     await sums.start()
-    for _ in range(3):
-        await sums.run([0, 1, 0])
-        sums.switch()
+    for rows in ([0, 1, 0], [0, 0], [1, 0]):
+        await sums.run([(bank, row) for row in rows])
         await sums.run([None] * (Accumulate.LATENCY - 1))
-        unit.drain.value = 1
-        for row in (1, 0):
-            unit.drain_row.value = row
-            await unit.cycle()
-        unit.drain.value = 0
-        await unit.cycle()
-        sums.switch()
-        sums.sums[sums.bank] = [0] * sums.rows
-        await sums.run([0, 1])
-        await sums.run([None] * (Accumulate.LATENCY - 1))
-        sums.switch()
-        await sums.drain()
-        sums.switch()
+        await sums.drain(bank, [*[None] * sums.rows, (bank, 0), (bank, 1)])
+    await sums.check()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -160,11 +166,9 @@ async def reset_drops_terms_under_way(dut: Any, name: str) -> None:
     sums = Sums(Unit(dut, name))
     unit = sums.unit
     await sums.start()
-    before = [*sums.sums[0]]
-    await sums.run([0])
+    await sums.run([(0, 0), (1, 0)])
     unit.rst.value = 1
     await unit.cycles(Accumulate.LATENCY + 1)
     unit.rst.value = 0
-    sums.sums[0] = before
-    sums.switch()
-    await sums.drain()
+    sums.sums = [[0] * sums.rows for _ in range(2)]
+    await sums.check()

@@ -7,10 +7,14 @@ from typing import Any
 import cocotb
 
 from hdl.sparse.counts import Counts
+from hdl.sparse.run import Origin
+from sim.runs import random_runs
 from sim.streams import Unit, corners, pack, unpack
 from sim.units import BENCHES
 
 NAMES = list(BENCHES["counts"])
+
+Step = tuple[int, dict[str, int]]
 
 
 def random_counts(unit: Unit) -> list[int]:
@@ -37,61 +41,80 @@ async def load(unit: Unit, counts: list[int]) -> None:
     unit.load__en.value = 0
 
 
-def random_steps(unit: Unit, blocks: int) -> list[tuple[int, dict[str, int]]]:
-    """Column and fields of the steps that tell of random blocks."""
+def random_steps(unit: Unit, blocks: range) -> list[Step]:
+    """Column and fields of the steps that tell of a run over ``blocks``."""
     lanes = unit.component.scan_width
     density = random.choice([0.1, 0.5, 1.0])
+    common = {"final": 0, "bank": random.getrandbits(1)}
     steps = []
-    for block in range(blocks):
+    for block in blocks:
         told = [lane for lane in range(lanes) if random.random() < density]
         for lane, after in pairwise([*told, None]):
             fields = {"activation": corners(8), "lane": lane, "nonzero": 1, "done": after is None}
-            steps.append((block * lanes + lane, fields))
+            steps.append((block * lanes + lane, {**fields, **common}))
         if not told:
             fields = {"activation": corners(8), "lane": random.randrange(lanes), "done": 1}
-            steps.append((block * lanes, {**fields, "nonzero": 0}))
+            steps.append((block * lanes, {**fields, "nonzero": 0, **common}))
+    steps[-1][1]["final"] = 1
     return steps
+
+
+def random_layers(unit: Unit, count: int) -> list[range]:
+    """Blocks of layers that fill the memory."""
+    starts = [0, *sorted(random.sample(range(1, unit.component.depth), count - 1))]
+    return [range(*pair) for pair in pairwise([*starts, unit.component.depth])]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, gaps=[0.0, 0.4])
 async def gives_segments(dut: Any, name: str, gaps: float) -> None:
-    """A segment ``LATENCY`` cycles after its step, none for an empty column; three times over."""
+    """A segment ``LATENCY`` cycles after its step, none for an empty column, but one at the end.
+
+    Without gaps, only the cycle with the origin is between the last step of a run and the first
+    of the next.
+    """
     unit = Unit(dut, name)
     component = unit.component
-    layout = component.step.shape()
     counts = random_counts(unit)
+    layers = random_layers(unit, 4)
+    # A layer whose end nothing but the last step tells.
+    lanes = component.scan_width
+    last = layers[1][-1] * lanes
+    counts[last : last + lanes] = [0] * lanes
     await unit.start()
     await load(unit, counts)
-    for _ in range(3):
-        unit.restart.value = 1
-        await unit.cycle()
-        unit.restart.value = 0
-        schedule: list[tuple[int, dict[str, int]] | None] = []
-        for step in random_steps(unit, component.depth):
+
+    schedule: list[Origin | Step | None] = []
+    for origin, layer in random_runs(len(layers), 40):
+        for event in [origin, *random_steps(unit, layers[layer])]:
             while random.random() < gaps:
                 schedule.append(None)
-            schedule.append(step)
-        schedule += [None] * (Counts.LATENCY + 1)
-        for n, step in enumerate(schedule):
-            unit.valid.value = step is not None
-            if step is not None:
-                unit.step.value = pack(layout, step[1])
-            await unit.cycle()
-            before = schedule[n - Counts.LATENCY] if n >= Counts.LATENCY else None
-            check(unit, counts, before)
+            schedule.append(event)
+    schedule += [None] * (Counts.LATENCY + 1)
+    for n, event in enumerate(schedule):
+        told = isinstance(event, tuple)
+        unit.valid.value = told
+        # What is not valid is arbitrary.
+        unit.step.value = (
+            pack(component.step.shape(), event[1]) if told else random.getrandbits(len(unit.step))
+        )
+        unit.origin.value = event.value if isinstance(event, Origin) else 0
+        await unit.cycle()
+        before = schedule[n - Counts.LATENCY] if n >= Counts.LATENCY else None
+        check(unit, counts, before if isinstance(before, tuple) else None)
 
 
-def check(unit: Unit, counts: list[int], step: tuple[int, dict[str, int]] | None) -> None:
-    there = step is not None and step[1]["nonzero"] and counts[step[0]] > 0
-    assert unit.segment_valid.value == bool(there)
-    if step is not None and there:
-        column, fields = step
-        assert unpack(unit.component.segment.shape(), unit.segment.value) == {
-            "start": sum(counts[:column]),
-            "count": counts[column],
-            "activation": fields["activation"],
-        }
+def check(unit: Unit, counts: list[int], step: Step | None) -> None:
+    """Check the segment of a step. In one without entries, the end of a run is all that counts."""
+    column, fields = step or (0, {"nonzero": 0, "final": 0})
+    count = counts[column] if fields["nonzero"] else 0
+    assert unit.segment_valid.value == bool(count or fields["final"])
+    if unit.segment_valid.value:
+        actual = unpack(unit.component.segment.shape(), unit.segment.value)
+        expected = {"count": count, "final": fields["final"], "bank": fields["bank"]}
+        if count:
+            expected |= {"start": sum(counts[:column]), "activation": fields["activation"]}
+        assert {key: actual[key] for key in expected} == expected
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -105,14 +128,15 @@ async def reset_restarts(dut: Any, name: str) -> None:
     await unit.start()
     await load(unit, counts)
     for _ in range(2):
-        unit.step.value = pack(layout, {"activation": 7, "lane": 0, "nonzero": 1, "done": 1})
+        fields = {"activation": 7, "lane": 0, "nonzero": 1, "done": 1, "final": 0, "bank": 1}
+        unit.step.value = pack(layout, fields)
         unit.valid.value = 1
         await unit.cycle()
         # A second block, in whose middle the reset comes.
         await unit.cycle()
         unit.valid.value = 0
         await unit.cycles(Counts.LATENCY - 1)
-        check(unit, counts, (0, {"nonzero": 1, "activation": 7}))
+        check(unit, counts, (0, fields))
         await unit.reset()
         await unit.cycle()
         assert not unit.segment_valid.value

@@ -1,6 +1,7 @@
 """Bench of :class:`hdl.sparse.decode.Decode`. Runs inside the simulator; see :mod:`sim.runner`."""
 
 import random
+from collections import deque
 from typing import Any, NamedTuple
 
 import cocotb
@@ -13,11 +14,16 @@ NAMES = list(BENCHES["decode"])
 
 
 class Segment(NamedTuple):
-    """Entries as (rows, code), of which code 0 is an escape; the last one is a weight."""
+    """Entries as (rows, code), of which code 0 is an escape; the last one is a weight.
+
+    Only the final segment of a run can be without entries.
+    """
 
     entries: list[tuple[int, int]]
     odd: bool
     activation: int
+    final: bool
+    bank: int
 
 
 def random_segment(unit: Unit, escapes: float) -> Segment:
@@ -31,13 +37,18 @@ def random_segment(unit: Unit, escapes: float) -> Segment:
         chain = []
         while random.random() < escapes and len(chain) < 6:
             chain.append(random.choice([1, 1, 2, left // 4 or 1]))
-        rows = random.choice([1, 1, 2, left])
-        if sum(chain) + rows > left:
+        left -= sum(chain)
+        if left <= 0:
             break
-        left -= sum(chain) + rows
+        rows = random.choice([1, 1, min(2, left), left])
+        left -= rows
         entries += [(skip, 0) for skip in chain] + [(rows, random.randint(1, codes))]
     entries = entries or [(depth, codes)]
-    return Segment(entries, random.random() < 0.5, corners(term["activation"].width))
+    final = random.random() < 0.5
+    if final and random.random() < 0.4:
+        entries = []
+    activation = corners(term["activation"].width)
+    return Segment(entries, random.random() < 0.5, activation, final, random.getrandbits(1))
 
 
 def words_of(unit: Unit, segment: Segment) -> list[int]:
@@ -45,7 +56,7 @@ def words_of(unit: Unit, segment: Segment) -> list[int]:
     layout = unit.component.word
     rows_width = layout["entries"].shape.elem_shape["rows"].width
     slots: list[tuple[int, int] | None] = [None] * segment.odd + list(segment.entries)
-    slots += [None] * (len(slots) % 2)
+    slots += [None] * (len(slots) % 2 if segment.entries else 2 - len(slots))
     words = []
     for at in range(0, len(slots), 2):
         entries = []
@@ -54,8 +65,10 @@ def words_of(unit: Unit, segment: Segment) -> list[int]:
             rows &= (1 << rows_width) - 1
             entries.append({"rows": rows, "code": code, "escape": int(code == 0)})
         here = sum((slot is not None) << n for n, slot in enumerate(slots[at : at + 2]))
-        fields = {"entries": entries, "here": here, "last": at + 2 == len(slots)}
-        words.append(pack(layout, {**fields, "activation": segment.activation}))
+        last = at + 2 == len(slots)
+        fields = {"entries": entries, "here": here, "last": last, "final": last and segment.final}
+        fields |= {"activation": segment.activation, "bank": segment.bank}
+        words.append(pack(layout, fields))
     return words
 
 
@@ -64,7 +77,8 @@ def terms_of(segment: Segment) -> list[dict[str, int]]:
     for rows, code in segment.entries:
         row += rows
         if code:
-            terms.append({"row": row, "code": code, "activation": segment.activation})
+            common = {"activation": segment.activation, "bank": segment.bank}
+            terms.append({"row": row, "code": code, **common})
     return terms
 
 
@@ -82,26 +96,46 @@ def cycles_of(segment: Segment) -> int:
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, escapes=[0.0, 0.4, 0.9], i_stall=[0.0, 0.5, 0.95])
 async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> None:
-    """All terms of all segments in their order, announced a cycle before."""
+    """All terms of all segments in their order, announced a cycle before.
+
+    With the last term of a run, or where it would be, ``finished`` turns.
+    """
     unit = Unit(dut, name)
-    count = 20 if i_stall == 0.95 else 150
+    count = 20 if i_stall == 0.95 else 200
     segments = [random_segment(unit, escapes) for _ in range(count)]
-    expected = [term for segment in segments for term in terms_of(segment)]
-    words = [word for segment in segments for word in words_of(unit, segment)]
+    # Terms, and in the place of a segment without any, the number of its word; with what turns.
+    due: deque[tuple[dict[str, int] | int, int]] = deque()
+    words: list[int] = []
+    for segment in segments:
+        turns = segment.final << segment.bank
+        terms = terms_of(segment) or [len(words)]
+        due.extend((term, turns * (n == len(terms))) for n, term in enumerate(terms, start=1))
+        words += words_of(unit, segment)
     await unit.start()
     feeding = cocotb.start_soon(Stream(unit, "i", stall=i_stall).put_all(words))
-    given, gave, idle = 0, 0, 0
+    expected, finished, taken, idle = None, 0, 0, 0
     while idle < 4:
         await unit.cycle()
-        assert unit.valid.value == gave
-        if gave:
-            term = unpack(unit.component.term.shape(), unit.term.value)
-            assert term == expected[given], f"term {given}: {term} instead of {expected[given]}"
-            given += 1
-        assert unit.works.value == (unit.busy.value | unit.i__valid.value)
-        gave = int(unit.gives.value)
-        idle = idle + 1 if feeding.done() and not unit.works.value else 0
-    assert given == len(expected)
+        assert unit.valid.value == (expected is not None)
+        if expected:
+            assert unpack(unit.component.term.shape(), unit.term.value) == expected
+        assert unit.finished.value == finished
+        # A word without entries is at hand when all before it is done, or else when it comes.
+        seen = taken + int(unit.i__valid.value)
+        at_hand, turns = due[0] if due else (seen, 0)
+        empty = isinstance(at_hand, int)
+        expected = at_hand if unit.gives.value else None
+        if unit.gives.value or (empty and at_hand < seen):
+            finished ^= turns
+            due.popleft()
+        if empty:
+            assert not unit.works.value
+        elif unit.i__valid.value:
+            assert unit.works.value
+        assert not unit.gives.value or unit.works.value
+        taken += int(unit.i__valid.value & unit.i__ready.value)
+        idle = 0 if due else idle + 1
+    assert feeding.done()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -110,33 +144,35 @@ async def absorbs_escapes(dut: Any, name: str, escapes: float, odd: bool) -> Non
     """With words on offer all the time, an escape before a weight costs no cycle.
 
     At most one in a segment does: one that comes first, at an odd entry, while no word is held.
+    A word without entries costs a cycle, in which there is no work.
     """
     unit = Unit(dut, name)
-    segments = [random_segment(unit, escapes) for _ in range(100)]
+    segments = [random_segment(unit, escapes) for _ in range(140)]
     if not odd:
         segments = [segment._replace(odd=False) for segment in segments]
+    segments.append(Segment([(1, 1)], odd=False, activation=1, final=True, bank=0))
     words = [word for segment in segments for word in words_of(unit, segment)]
     await unit.start()
-    feeding = cocotb.start_soon(Stream(unit, "i").put_all(words))
-    works = gives = 0
-    while True:
+    cocotb.start_soon(Stream(unit, "i").put_all(words))
+    cycles = works = gives = 0
+    while gives < sum(len(terms_of(segment)) for segment in segments):
         await unit.cycle()
-        if not unit.works.value:
-            break
-        works += 1
+        cycles += 1
+        works += int(unit.works.value)
         gives += int(unit.gives.value)
-    assert feeding.done()
-    assert gives == sum(len(terms_of(segment)) for segment in segments)
     least = sum(map(cycles_of, segments))
-    at_first = sum(segment.odd and segment.entries[0][1] == 0 for segment in segments)
+    at_first = sum(
+        segment.odd and any(code == 0 for _, code in segment.entries[:1]) for segment in segments
+    )
     assert least <= works <= least + at_first
+    assert cycles - works == sum(not segment.entries for segment in segments)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def first_term_takes_latency(dut: Any, name: str) -> None:
     unit = Unit(dut, name)
-    segment = Segment([(2, 0), (3, 1)], False, -1)
+    segment = Segment([(2, 0), (3, 1)], odd=False, activation=-1, final=True, bank=1)
     await unit.start()
     (unit.i__payload.value,) = words_of(unit, segment)
     unit.i__valid.value = 1
@@ -144,6 +180,7 @@ async def first_term_takes_latency(dut: Any, name: str) -> None:
         await unit.cycle()
         unit.i__valid.value = 0
         assert unit.valid.value == (n == Decode.LATENCY)
+        assert unit.finished.value == (0b10 if n == Decode.LATENCY else 0)
     assert unpack(unit.component.term.shape(), unit.term.value)["row"] == 4
 
 
@@ -152,13 +189,17 @@ async def first_term_takes_latency(dut: Any, name: str) -> None:
 async def reset_forgets(dut: Any, name: str) -> None:
     """After a reset in the middle of a segment, rows begin at the first again."""
     unit = Unit(dut, name)
-    segment = Segment([(3, 1), (2, 0), (1, 0), (1, 1), (1, 1)], False, 1)
+    entries = [(3, 1), (2, 0), (1, 0), (1, 1), (1, 1)]
+    segment = Segment(entries, odd=False, activation=1, final=True, bank=0)
     await unit.start()
     i = Stream(unit, "i")
+    await i.put_all(words_of(unit, segment._replace(entries=[])))
     await i.put_all(words_of(unit, segment)[:2])
+    assert unit.finished.value == 1
     await unit.reset()
     await unit.cycle()
-    assert not unit.busy.value
+    assert not unit.finished.value
+    assert not unit.works.value
     assert not unit.valid.value
     cocotb.start_soon(i.put_all(words_of(unit, segment)))
     rows = []

@@ -9,6 +9,8 @@ import torch
 
 from golden.fixed import limits, requantise
 from hdl.sparse.drain import BIAS_WIDTH, Drain, Scaling
+from hdl.sparse.run import Origin
+from sim.runs import random_runs
 from sim.streams import Unit, corners, pack, unpack
 from sim.units import BENCHES
 
@@ -34,7 +36,7 @@ async def load(unit: Unit) -> list[int]:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def drains_layers(dut: Any, name: str) -> None:
-    """Every layer from ``latency`` cycles after its start on, a block a cycle; twice over."""
+    """Every layer from ``latency`` cycles after its start on, a block a cycle, in any order."""
     unit = Unit(dut, name)
     c = unit.component.configuration
     groups = c.elements // c.scan_width
@@ -44,12 +46,15 @@ async def drains_layers(dut: Any, name: str) -> None:
     layers = [rows for rows in (1, c.row_depth, 2, 5) if rows * groups <= words // 2]
     while sum(layers) * groups > words:
         layers.pop()
-    for index, rows in [*enumerate(layers)] * 2:
-        if index == 0:
-            base = 0
-        split = c.ways > 1 and bool(random.getrandbits(1))
+    splits = [c.ways > 1 and bool(random.getrandbits(1)) for _ in layers]
+    sizes = [
+        rows * c.elements // (c.ways if split else 1)
+        for rows, split in zip(layers, splits, strict=True)
+    ]
+    for origin, layer in random_runs(len(layers), 16):
+        rows, split, positions = layers[layer], splits[layer], sizes[layer]
+        base = sum(sizes[:layer])
         teams = c.ways if split else 1
-        positions = rows * c.elements // teams
         # A bias is as wide as the sum or shorter; together, and with the other ways, they fit.
         width = c.accumulator_width - 1 - (teams - 1).bit_length()
         sums = [[corners(width) for _ in range(c.elements)] for _ in range(rows)]
@@ -58,46 +63,49 @@ async def drains_layers(dut: Any, name: str) -> None:
         low, high = limits(c.activation_width, activation)
         totals = torch.tensor(sums).reshape(rows, teams, -1).sum(dim=1).flatten()
         totals += torch.tensor(biases)[base : base + positions]
-        base += positions
         expected = requantise(totals, shift, low, high).reshape(-1, c.scan_width).tolist()
         scaling = {"rows": rows, "split": split, "shift": shift, "low": low, "high": high}
-        await drain(unit, scaling, index == 0, sums, expected)
+        await drain(unit, scaling, origin, sums, expected)
 
 
 async def drain(
-    unit: Unit, scaling: dict[str, int], first: bool, sums: list[list[int]], expected: list
+    unit: Unit, scaling: dict[str, int], origin: Origin, sums: list[list[int]], expected: list
 ) -> None:
     """Start, and check every cycle until it is not busy any more."""
     layout = unit.component.drained.shape()
     block = unit.component.o.shape()
+    c = unit.component.configuration
     assert not unit.busy.value
+    assert not unit.reading.value
     unit.start_.value = 1
-    unit.restart.value = first
-    unit.scaling.value = pack(Scaling(unit.component.configuration), scaling)
+    unit.origin.value = origin.value
+    unit.scaling.value = pack(Scaling(c), scaling)
     await unit.cycle()
     unit.start_.value = 0
     # What is not sampled with the start may change.
-    unit.restart.value = random.getrandbits(1)
+    unit.origin.value = random.choice([*Origin]).value
     unit.scaling.value = random.getrandbits(20)
     # Rows on their way from the elements.
     asked: deque[int | None] = deque([None] * Drain.READ_LATENCY)
-    read = 0
-    latency = Drain.latency(unit.component.configuration)
+    latency = Drain.latency(c)
     last = latency + len(expected) - 1
+    # Each row is asked for once, and then has all of its groups to be put out.
+    groups = c.groups // (c.ways if scaling["split"] else 1)
+    reads = {1 + row * groups: row for row in range(scaling["rows"])}
     for n in range(1, last + 2):
         arrives = asked.popleft()
         if arrives is not None:
             unit.drained.value = pack(layout, sums[arrives])
         await unit.cycle()
         asked.append(int(unit.row.value) if unit.read.value else None)
-        read += int(unit.read.value)
+        assert asked[-1] == reads.get(n)
+        assert unit.reading.value == (n <= max(reads))
         assert unit.busy.value == (n <= last)
         assert unit.valid.value == (latency <= n <= last)
         if unit.valid.value:
             at = n - latency
             assert unpack(block, unit.o.value) == expected[at]
             assert unit.ends.value == (n == last)
-    assert read == scaling["rows"]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -117,3 +125,4 @@ async def reset_stops(dut: Any, name: str) -> None:
         assert not unit.busy.value
         assert not unit.valid.value
         assert not unit.read.value
+        assert not unit.reading.value

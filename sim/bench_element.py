@@ -2,15 +2,17 @@
 :mod:`sim.runner`."""
 
 import random
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
 import cocotb
 
-from hdl.sparse.accumulate import Accumulate
 from hdl.sparse.element import COUNTERS, Control, Element, Load, Store
 from hdl.sparse.fetch import Fetch
+from hdl.sparse.run import Origin
 from hdl.sparse.scan import Step
 from hdl.streams import Queue
+from sim.runs import random_runs
 from sim.streams import Unit, corners, pack, signed
 from sim.units import BENCHES
 
@@ -31,19 +33,50 @@ def encode(codes: list[int], delta_width: int) -> list[int]:
     return entries
 
 
+class Layer(NamedTuple):
+    """Columns of codes row by row, and where the first one's value is in the codebook."""
+
+    columns: list[list[int]]
+    delta_width: int
+    base: int
+
+    def entries(self) -> list[list[int]]:
+        return [encode(column, self.delta_width) for column in self.columns]
+
+
 class Driver:
     """Plays what surrounds an element, and knows what its sums have to be."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.c = unit.component.configuration
-        self.control: dict[str, int] = {}
+        self.control: dict[str, Any] = {"delta_width": [0, 0], "codebook": [0, 0]}
+        self.codebook = [corners(self.c.weight_width) for _ in range(self.c.codebook_depth)]
+        # What is yet to be told: changes of control where a run begins, and steps.
+        self.waiting: deque[tuple[Origin, int, Layer] | int] = deque()
+        self.gaps = 0.0
+        self.expected = [[0] * self.c.row_depth for _ in range(2)]
+        self.phase = [0, 0]  # ``finished`` when all that waits is done
         self.cycles = 0
         self.blocked = 0
         self.held = [0, 0]
 
     async def cycle(self) -> None:
-        """Go on by a cycle, and note what is counted in it and told to the scan."""
+        """Go on by a cycle, and note what is counted in it and told to the scan.
+
+        Steps come as from a scan that is on hold when it was told to a cycle ago.
+        """
+        self.control["origin"] = Origin.NONE.value
+        self.unit.step_valid.value = 0
+        if self.waiting and random.random() >= self.gaps:
+            if not isinstance(self.waiting[0], int):
+                origin, bank, layer = self.waiting.popleft()
+                self.control["origin"] = origin.value
+                self.control["delta_width"][bank] = layer.delta_width
+                self.control["codebook"][bank] = layer.base
+            elif not self.held[0]:
+                self.unit.step.value = self.waiting.popleft()
+                self.unit.step_valid.value = 1
         self.unit.control.value = pack(Control(self.c), self.control)
         await self.unit.cycle()
         running = self.control.get("running", 0)
@@ -58,8 +91,8 @@ class Driver:
             await self.cycle()
         self.unit.load.value = 0
 
-    async def load(self, columns: list[list[int]], codebook: list[int]) -> None:
-        """Load columns of entries."""
+    async def load(self, columns: list[list[int]]) -> None:
+        """Load columns of entries, and the codebook."""
         c = self.c
         entries = [entry for column in columns for entry in column] + [0]
         pairs = zip(entries[::2], entries[1::2], strict=False)
@@ -71,52 +104,61 @@ class Driver:
         ]
         await self.write(Store.COUNTS, words)
         mask = (1 << c.weight_width) - 1
-        await self.write(Store.CODEBOOK, [value & mask for value in codebook])
+        await self.write(Store.CODEBOOK, [value & mask for value in self.codebook])
 
-    async def tell(self, activations: list[int], gaps: float) -> None:
-        """Tell the activations as a scan does that is on hold when it was told to a cycle ago."""
+    def tell(self, origin: Origin, bank: int, layer: Layer, activations: list[int]) -> None:
+        """Tell of a run as soon as what waits already has been told."""
         c, layout = self.c, Step(self.c.scan_width, self.c.activation_width)
+        self.waiting.append((origin, bank, layer))
         for at in range(0, len(activations), c.scan_width):
             block = activations[at : at + c.scan_width]
             lanes = [lane for lane, activation in enumerate(block) if activation] or [0]
             for lane in lanes:
-                while self.held[0] or random.random() < gaps:
-                    await self.cycle()
+                done = lane == lanes[-1]
                 fields = {
                     "activation": block[lane],
                     "lane": lane,
                     "nonzero": block[lane] != 0,
-                    "done": lane == lanes[-1],
+                    "done": done,
+                    "final": done and at + c.scan_width == len(activations),
+                    "bank": bank,
                 }
-                self.unit.step.value = pack(layout, fields)
-                self.unit.step_valid.value = 1
-                await self.cycle()
-                self.unit.step_valid.value = 0
+                self.waiting.append(pack(layout, fields))
+        self.phase[bank] ^= 1
+        for column, activation in zip(layer.columns, activations, strict=True):
+            for row, code in enumerate(column):
+                value = self.codebook[layer.base + code] if code else 0
+                self.expected[bank][row] += value * activation
 
-    async def settle(self) -> None:
-        """Wait until there is no work, given the time that a step takes to become visible."""
-        for _ in range(Element.STEP_LATENCY + 2):
+    def under_way(self, bank: int) -> bool:
+        """Whether the run in ``bank`` was not finished in the last cycle."""
+        return int(self.unit.finished.value) >> bank & 1 != self.phase[bank]
+
+    async def settle(self, bank: int) -> None:
+        """Wait for the end of the run in ``bank``, and until its sums are written."""
+        while self.under_way(bank):
             await self.cycle()
-        while self.unit.busy.value:
+        for _ in range(Element.FINISH_LATENCY - 1):
             await self.cycle()
 
-    async def drain(self, rows: int) -> list[int]:
-        """Sums of the bank that was in use, while the other one is taken into use.
-
-        The last term was on its way when there was no work any more; its sum has to be written.
-        """
-        self.control["bank"] = self.control.get("bank", 0) ^ 1
-        for _ in range(Accumulate.LATENCY - 2):
-            await self.cycle()
+    async def drain(self, bank: int) -> list[int]:
+        """Sums of ``bank``. The last row is the first, since its sum is the latest."""
+        rows = range(self.c.row_depth)
         sums = []
-        for n in range(rows + Element.DRAIN_LATENCY):
-            self.control |= {"drain": n < rows, "drain_row": min(n, rows - 1)}
+        for n in range(len(rows) + Element.DRAIN_LATENCY):
+            drains = n < len(rows)
+            self.control |= {"drain": drains, "drain_row": rows[-1 - n] if drains else 0}
+            self.control["drain_bank"] = bank if drains else bank ^ 1
             await self.cycle()
             if n >= Element.DRAIN_LATENCY:
                 sums.append(signed(self.unit.drained.value, self.c.accumulator_width))
-        self.control["drain"] = 0
-        await self.cycle()
-        return sums
+        return sums[::-1]
+
+    async def check(self, bank: int) -> None:
+        """Wait for the end of the run in ``bank``, and check its sums."""
+        await self.settle(bank)
+        assert await self.drain(bank) == self.expected[bank]
+        self.expected[bank] = [0] * self.c.row_depth
 
     async def count(self) -> dict[str, int]:
         """Read and clear the counters."""
@@ -132,16 +174,22 @@ class Driver:
 async def begin(dut: Any, name: str) -> Driver:
     driver = Driver(Unit(dut, name))
     await driver.unit.start()
-    for _ in range(2):
-        await driver.drain(driver.c.row_depth)
+    for bank in range(2):
+        await driver.drain(bank)
     return driver
 
 
+def delta_widths(driver: Driver) -> list[int]:
+    """Splits of an entry for two layers."""
+    least = max(1, driver.c.entry_width - driver.c.code_width)
+    return random.sample([least, least + 1], 2)
+
+
 def matrix(driver: Driver, delta_width: int, density: float, columns: int) -> list[list[int]]:
-    """Codes of each column, no more than the counts and the memory hold."""
+    """Codes of each column, no more than the counts and half of the memory hold."""
     c = driver.c
     codes = 1 << min(c.code_width, c.entry_width - delta_width)
-    most = min((1 << c.count_width) - 1, c.weight_depth // columns)
+    most = min((1 << c.count_width) - 1, c.weight_depth // (2 * columns))
 
     def column() -> list[int]:
         few = random.choice([0.0, density, density, 1.0 if density else 0.0])
@@ -161,77 +209,99 @@ def matrix(driver: Driver, delta_width: int, density: float, columns: int) -> li
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, density=[0.0, 0.1, 0.5], gaps=[0.0, 0.5])
 async def adds_up_columns(dut: Any, name: str, density: float, gaps: float) -> None:
-    """Layers one after the other, twice; each cycle is counted as what it was."""
+    """Runs in turns of the banks, two at a time; each cycle is counted as what it was."""
     driver = await begin(dut, name)
     c = driver.c
-    delta_width = max(1, c.entry_width - c.code_width)
     columns = 8 * c.scan_width
-    codes = matrix(driver, delta_width, density, 2 * columns)
-    entries = [encode(column, delta_width) for column in codes]
-    codebook = [corners(c.weight_width) for _ in range(c.codebook_depth)]
-    await driver.load(entries, codebook)
-    driver.control["delta_width"] = delta_width
+    bases = [c.codebook_depth - (1 << c.code_width), 0]
+    layers = [
+        Layer(matrix(driver, delta_width, density, columns), delta_width, base)
+        for delta_width, base in zip(delta_widths(driver), bases, strict=True)
+    ]
+    entries = [layer.entries() for layer in layers]
+    await driver.load(entries[0] + entries[1])
     await driver.count()
-    for n in range(4):
-        chosen = slice(columns, None) if n % 2 else slice(columns)
-        base = 0 if n % 2 else c.codebook_depth - (1 << c.code_width)
+    driver.gaps = gaps
+    driver.control["running"] = 1
+    driver.cycles = driver.blocked = 0
+    products = escapes = 0
+    for n, (origin, number) in enumerate(random_runs(2, 6)):
         sparse = random.choice([0.0, 0.5, 1.0])
         activations = [
             corners(c.activation_width) if random.random() < sparse else 0 for _ in range(columns)
         ]
-        driver.control |= {"codebook": base, "restart": n % 2 == 0}
-        await driver.cycle()
-        driver.control |= {"restart": 0, "running": 1}
-        driver.cycles = driver.blocked = 0
-        await driver.tell(activations, gaps)
-        await driver.settle()
-        driver.control["running"] = 0
-        expected = [0] * c.row_depth
-        for column, activation in zip(codes[chosen], activations, strict=True):
-            for row, code in enumerate(column):
-                expected[row] += codebook[base + code] * activation if code else 0
-        assert await driver.drain(c.row_depth) == expected
-
-        told = zip(codes[chosen], entries[chosen], activations, strict=True)
-        told = [(column, taken) for column, taken, activation in told if activation]
-        products = sum(code != 0 for column, _ in told for code in column)
-        escapes = sum(len(taken) for _, taken in told) - products
-        counted = await driver.count()
-        assert counted["busy"] == products
-        assert counted["padding"] <= escapes
-        assert sum(counted[name] for name in ("busy", "padding", "starved")) == driver.cycles
-        assert counted["blocked"] == driver.blocked
+        driver.tell(origin, n % 2, layers[number], activations)
+        for column, taken, activation in zip(
+            layers[number].columns, entries[number], activations, strict=True
+        ):
+            weights = sum(code != 0 for code in column)
+            products += weights * (activation != 0)
+            escapes += (len(taken) - weights) * (activation != 0)
+        if n:
+            await driver.check((n + 1) % 2)
+    await driver.check(n % 2)
+    driver.control["running"] = 0
+    counted = await driver.count()
+    assert counted["busy"] == products
+    assert counted["padding"] <= escapes
+    assert sum(counted[name] for name in ("busy", "padding", "starved")) == driver.cycles
+    assert counted["blocked"] == driver.blocked
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def multiplies_every_cycle(dut: Any, name: str) -> None:
-    """From step to product takes the latencies of the parts, and then there is one a cycle."""
+    """From step to product takes the latencies of the parts, and then there is one a cycle.
+
+    So it is from one run to the next too, each of which is finished with its last term.
+    """
     driver = await begin(dut, name)
     c = driver.c
-    delta_width = max(1, c.entry_width - c.code_width)
-    columns = 8 * c.scan_width
+    columns = 5 * c.scan_width
     # Long enough to work on while the scan, which was on hold, begins again.
-    codes = [[1 + n % 3] * random.randint(6, 9) for n in range(columns)]
-    await driver.load([encode(column, delta_width) for column in codes], [0, 1, 2, 3])
-    driver.control["delta_width"] = delta_width
+    layers = [
+        Layer([[1 + n % 3] * random.randint(6, 9) for n in range(columns)], delta_width, base)
+        for delta_width, base in zip(delta_widths(driver), (3, 0), strict=True)
+    ]
+    await driver.load([column for layer in layers for column in layer.entries()])
     await driver.count()
     driver.control["running"] = 1
-    telling = cocotb.start_soon(driver.tell([1] * columns, 0.0))
-    products = sum(map(len, codes))
-    latency = Element.STEP_LATENCY + Queue.latency(c.queue_depth) + Fetch.LATENCY
-    for _ in range(latency + products + 1):
-        await driver.unit.cycle()
-    assert telling.done()
-    assert driver.unit.busy.value
-    await driver.cycle()
-    assert not driver.unit.busy.value
+    driver.tell(Origin.FIRST, 0, layers[0], [1] * columns)
+    driver.tell(Origin.NEXT, 1, layers[1], [-1] * columns)
+    products = [sum(map(len, layer.columns)) for layer in layers]
+    # The origin comes a cycle before the first step.
+    latency = 1 + Element.STEP_LATENCY + Queue.latency(c.queue_depth) + Fetch.LATENCY
+    ends = [latency + products[0], latency + sum(products)]
+    for n in range(ends[1] + 1):
+        await driver.cycle()
+        assert [driver.under_way(bank) for bank in range(2)] == [n < end for end in ends]
     driver.control["running"] = 0
     counted = await driver.count()
-    # The two cycles in which the end becomes known have nothing to take.
-    assert counted["starved"] == latency + 2
-    assert counted["busy"] == products
+    # In the cycle of the last term there is nothing to take.
+    assert counted["starved"] == latency + 1
+    assert counted["busy"] == sum(products)
     assert counted["padding"] == 0
+    for bank in range(2):
+        await driver.check(bank)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def drains_a_bank_while_it_works(dut: Any, name: str) -> None:
+    """Runs are long enough for one to be drained before the next is finished."""
+    driver = await begin(dut, name)
+    c = driver.c
+    columns = 8 * c.scan_width
+    rows = min(c.row_depth, (1 << c.count_width) - 1, c.weight_depth // columns)
+    layer = Layer([[random.randint(1, 3) for _ in range(rows)] for _ in range(columns)], 1, 0)
+    await driver.load(layer.entries())
+    for n in range(6):
+        activations = [corners(c.activation_width) or 1 for _ in range(columns)]
+        driver.tell(Origin.SAME if n else Origin.FIRST, n % 2, layer, activations)
+        if n:
+            await driver.check((n + 1) % 2)
+            assert driver.under_way(n % 2)
+    await driver.check(n % 2)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -259,21 +329,23 @@ async def counters_form_a_chain(dut: Any, name: str) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def reset_stops(dut: Any, name: str) -> None:
-    """After a reset in the middle there is no work left, and the next layer is right."""
+    """After a reset in the middle there is no work left, and the next run is right."""
     driver = await begin(dut, name)
-    c, unit = driver.c, driver.unit
-    columns = 4 * c.scan_width
-    codes = [[1] * 2] * columns
-    await driver.load([encode(column, 2) for column in codes], [0, 3])
-    driver.control["delta_width"] = 2
-    await driver.tell([1] * columns, 0.0)
-    await unit.reset()
-    driver.control["bank"] = 0
+    columns = 4 * driver.c.scan_width
+    layer = Layer([[1] * 2] * columns, 2, 0)
+    await driver.load(layer.entries())
+    for n in range(2):
+        driver.tell(Origin.SAME, n, layer, [1] * columns)
+    await driver.settle(0)
+    await driver.unit.reset()
+    driver.waiting.clear()
+    driver.phase = [0, 0]
+    driver.held = [0, 0]
     for _ in range(3):
         await driver.cycle()
-    assert not unit.busy.value
-    for _ in range(2):
-        await driver.drain(c.row_depth)
-    await driver.tell([1] * columns, 0.0)
-    await driver.settle()
-    assert await driver.drain(2) == [3 * columns] * 2
+        assert not driver.unit.finished.value
+    for bank in range(2):
+        await driver.drain(bank)
+    driver.expected = [[0] * driver.c.row_depth for _ in range(2)]
+    driver.tell(Origin.SAME, 1, layer, [1] * columns)
+    await driver.check(1)

@@ -13,15 +13,16 @@ from sim.units import BENCHES
 NAMES = list(BENCHES["fetch"])
 
 
-async def load(unit: Unit, delta_width: int) -> list[int]:
-    """Fill the memory with entries, half of which are escapes."""
+async def load(unit: Unit, delta_widths: list[int]) -> list[int]:
+    """Fill half of the memory for each bank with entries, half of which are escapes."""
     component = unit.component
-    most = min(component.code_width, component.entry_width - delta_width)
     entries = []
-    for _ in range(2 * component.depth):
-        code = random.choice([0, random.randrange(1 << most)])
-        entries.append(code << delta_width | random.randrange(1 << delta_width))
-    unit.delta_width.value = delta_width
+    for delta_width in delta_widths:
+        most = min(component.code_width, component.entry_width - delta_width)
+        for _ in range(component.depth):
+            code = random.choice([0, random.randrange(1 << most)])
+            entries.append(code << delta_width | random.randrange(1 << delta_width))
+    unit.delta_width.value = pack(component.delta_width.shape(), delta_widths)
     unit.load__en.value = 1
     for address in range(component.depth):
         first, second = entries[2 * address : 2 * address + 2]
@@ -33,25 +34,38 @@ async def load(unit: Unit, delta_width: int) -> list[int]:
 
 
 def random_segments(unit: Unit, count: int) -> list[dict[str, int]]:
-    """Segments that begin and end at odd and even entries, short, and as long as they can be."""
+    """Segments of both banks that begin and end at odd and even entries.
+
+    They are short, or as long as they can be; the last one of a run may be empty.
+    """
     component = unit.component
     layout = component.i.payload.shape()
     longest = (1 << layout["count"].width) - 1
     segments = []
     for _ in range(count):
-        length = random.choice([1, 1, 2, 3, longest, random.randint(1, longest)])
-        start = random.randint(0, 2 * component.depth - length)
-        activation = corners(layout["activation"].width)
-        segments.append({"start": start, "count": length, "activation": activation})
+        length = random.choice([0, 1, 1, 2, 3, longest, random.randint(1, longest)])
+        bank = random.getrandbits(1)
+        segment = {
+            "start": random.randint(0, component.depth - max(length, 1)) + bank * component.depth,
+            "count": length,
+            "activation": corners(layout["activation"].width),
+            "final": length == 0 or random.random() < 0.3,
+            "bank": bank,
+        }
+        segments.append(segment)
     return segments
 
 
-def words_of(unit: Unit, entries: list[int], segment: dict[str, int], delta_width: int) -> list:
-    """Words of a segment: activation, whether it is the last, and entries with their places."""
+def words_of(
+    unit: Unit, entries: list[int], segment: dict[str, int], delta_widths: list[int]
+) -> list[dict[str, Any]]:
+    """Words of a segment, with the entries that belong to it by their places."""
     component = unit.component
     rows_mask = (1 << Shape.cast(range(component.row_depth)).width) - 1
+    common = {"activation": segment["activation"], "bank": segment["bank"], "last": 0, "final": 0}
+    delta_width = delta_widths[segment["bank"]]
     last = segment["start"] + segment["count"] - 1
-    words = []
+    words: list[dict[str, Any]] = []
     for address in range(segment["start"] // 2, last // 2 + 1):
         here = {}
         for place in range(2):
@@ -60,21 +74,25 @@ def words_of(unit: Unit, entries: list[int], segment: dict[str, int], delta_widt
                 code, delta = divmod(entries[index], 1 << delta_width)
                 rows = delta + 1 if code else (delta + 1) * 2**delta_width
                 here[place] = {"rows": rows & rows_mask, "code": code, "escape": int(code == 0)}
-        words.append((segment["activation"], int(address == last // 2), here))
+        words.append({**common, "entries": here})
+    if segment["count"] == 0:
+        words = [{**common, "entries": {}}]
+    words[-1] |= {"last": 1, "final": int(segment["final"])}
     return words
 
 
-def word(unit: Unit, bits: int) -> tuple:
+def word(unit: Unit, bits: int) -> dict[str, Any]:
     """A word as :func:`words_of` has it."""
     fields = unpack(unit.component.o.payload.shape(), bits)
-    here = {n: entry for n, entry in enumerate(fields["entries"]) if fields["here"] >> n & 1}
-    return fields["activation"], fields["last"], here
+    here = fields.pop("here")
+    entries = {n: entry for n, entry in enumerate(fields["entries"]) if here >> n & 1}
+    return {**fields, "entries": entries}
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, i_stall=[0.0, 0.5], o_stall=[0.0, 0.5, 0.95])
 async def reads_segments(dut: Any, name: str, i_stall: float, o_stall: float) -> None:
-    """All words of all segments, for every split of an entry; busy until the last is taken."""
+    """All words of all segments, for every split of an entry, and another one in each bank."""
     unit = Unit(dut, name)
     i, o = Stream(unit, "i", stall=i_stall), Stream(unit, "o", stall=o_stall)
     layout = unit.component.i.payload.shape()
@@ -83,19 +101,18 @@ async def reads_segments(dut: Any, name: str, i_stall: float, o_stall: float) ->
     for delta_width in range(1, unit.component.entry_width):
         if o_stall == 0.95 and delta_width > 3:
             break
-        entries = await load(unit, delta_width)
-        segments = random_segments(unit, 4 if o_stall == 0.95 else 12)
+        delta_widths = [delta_width, random.randrange(1, unit.component.entry_width)]
+        random.shuffle(delta_widths)
+        entries = await load(unit, delta_widths)
+        segments = random_segments(unit, 4 if o_stall == 0.95 else 16)
         expected = [
-            word for segment in segments for word in words_of(unit, entries, segment, delta_width)
+            word for segment in segments for word in words_of(unit, entries, segment, delta_widths)
         ]
         cocotb.start_soon(i.put_all([pack(layout, segment) for segment in segments]))
         for n, word_ in enumerate(expected):
             actual = word(unit, await o.get())
             assert actual == word_, f"word {n}: {actual} instead of {word_}"
-            assert unit.busy.value
-        await unit.cycle()
-        assert not unit.busy.value
-        await unit.cycles(Fetch.LATENCY + 1)
+        await unit.cycles(Fetch.LATENCY + 2)
         assert not o.valid.value, "more words than there are"
 
 
@@ -108,9 +125,9 @@ async def reads_a_word_a_cycle(dut: Any, name: str) -> None:
     """
     unit = Unit(dut, name)
     await unit.start()
-    entries = await load(unit, 2)
+    entries = await load(unit, [2, 3])
     segments = random_segments(unit, 30)
-    words = [words_of(unit, entries, segment, 2) for segment in segments]
+    words = [words_of(unit, entries, segment, [2, 3]) for segment in segments]
     expected = [word for group in words for word in group]
     waiting = [pack(unit.component.i.payload.shape(), segment) for segment in segments]
     unit.o__ready.value = 1
@@ -121,7 +138,7 @@ async def reads_a_word_a_cycle(dut: Any, name: str) -> None:
         assert unit.o__valid.value == (n >= Fetch.LATENCY)
         if n >= Fetch.LATENCY:
             assert word(unit, unit.o__payload.value) == expected[n - Fetch.LATENCY]
-        last = n < len(expected) and expected[n][1]
+        last = n < len(expected) and expected[n]["last"]
         assert bool(unit.i__ready.value) == bool(last)
         if last:
             unit.i__valid.value = bool(waiting)
@@ -134,8 +151,11 @@ async def reads_no_further_than_there_is_room(dut: Any, name: str) -> None:
     """Without a sink, ``ROOM`` words are read; a reset drops them."""
     unit = Unit(dut, name)
     await unit.start()
-    entries = await load(unit, 2)
-    segments = [{"start": n, "count": 1, "activation": n} for n in range(Fetch.ROOM + 2)]
+    entries = await load(unit, [2, 3])
+    common = {"final": 1, "bank": 0}
+    segments = [
+        {"start": n, "count": n % 2, "activation": n, **common} for n in range(Fetch.ROOM + 2)
+    ]
     layout = unit.component.i.payload.shape()
     i = Stream(unit, "i")
     for _ in range(2):
@@ -149,8 +169,7 @@ async def reads_no_further_than_there_is_room(dut: Any, name: str) -> None:
         i.valid.value = 0
         await unit.reset()
         await unit.cycle()
-        assert not unit.busy.value
         assert not unit.o__valid.value
     cocotb.start_soon(i.put(pack(layout, segments[1])))
     actual = word(unit, await Stream(unit, "o").get())
-    assert [actual] == words_of(unit, entries, segments[1], 2)
+    assert [actual] == words_of(unit, entries, segments[1], [2, 3])

@@ -1,6 +1,7 @@
 """Bench of :class:`hdl.sequencer.Sequencer`. Runs inside the simulator; see :mod:`sim.runner`."""
 
 import random
+from dataclasses import dataclass, field
 from typing import Any
 
 import cocotb
@@ -8,6 +9,7 @@ import cocotb
 from hdl.sparse.drain import Scaling
 from hdl.sparse.element import COUNTERS
 from hdl.sparse.engine import Layer
+from hdl.sparse.run import Origin
 from sim.streams import Stream, Unit, corners, pack, unpack
 from sim.units import BENCHES
 
@@ -16,13 +18,15 @@ NAMES = list(BENCHES["sequencer"])
 
 def random_program(unit: Unit, length: int) -> list[dict[str, Any]]:
     c = unit.component.configuration
+    most = c.activation_depth // c.scan_width
     return [
         {
-            "blocks": random.randint(1, c.activation_depth // c.scan_width),
+            "blocks": random.randint(1, most),
             "delta_width": random.randrange(1, c.entry_width),
             "codebook": random.randrange(c.codebook_depth),
             "scaling": {
-                "rows": random.randint(1, c.row_depth),
+                # No more activations than a vector can have.
+                "rows": random.randint(1, min(c.row_depth, most // c.groups)),
                 "split": random.getrandbits(1),
                 "shift": random.randrange(c.accumulator_width),
                 "low": corners(c.activation_width),
@@ -34,31 +38,49 @@ def random_program(unit: Unit, length: int) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass
+class Run:
+    """A run as it should be."""
+
+    number: int
+    vector: int
+    origin: Origin
+    bank: int
+    scans: int = 0  # cycles that its scan still takes, at least
+    done: bool = False
+
+
+@dataclass
 class Around:
     """Plays engine, input and output; checks in every cycle that they are used as they may be.
 
     ``slow`` is the probability that something does not go on in a cycle.
     """
 
-    def __init__(self, unit: Unit, slow: float) -> None:
-        self.unit = unit
-        self.slow = slow
-        self.program: list[dict[str, Any]] = []
-        self.started = 0  # layers since the reset
-        self.finished = 0
-        self.cleared = 0  # drains that follow a reset
-        self.begun = 0  # cycle in which the layer at hand began
-        self.spent: list[int] = []  # cycles of each layer
-        self.drains = 0  # cycles that a drain still takes
-        self.to_output = False
-        self.now = 0
-        self.shifts = 0
+    unit: Unit
+    slow: float
+    program: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)  # started and not finished
+    newest: Run | None = None
+    vectors: int = 0  # that have begun
+    pair: bool = False
+    pairs: int = 0
+    ended: int = 0  # vectors
+    cleared: int = 0  # drains that follow a reset
+    since: int = 0  # cycle from which on the oldest run counts
+    offers: bool = True  # whether there can be input
+    spent: list[int] = field(default_factory=list)  # cycles of each layer
+    reads: int = 0  # cycles in which rows are still to be read
+    drains: int = 0  # cycles that a drain still takes
+    drained: Run | None = None
+    now: int = 0
+    shifts: int = 0
 
     async def load(self, program: list[dict[str, Any]]) -> None:
         unit = self.unit
         layout = Layer(unit.component.configuration)
         self.program = program
-        self.started = self.finished = 0
+        self.newest = None
         unit.load__en.value = 1
         for address, layer in enumerate(program):
             unit.load__addr.value = address
@@ -68,75 +90,122 @@ class Around:
         # The memory is read every cycle.
         await self.cycle()
 
-    def at_hand(self) -> int:
-        return (self.started - 1) % len(self.program)
-
     async def cycle(self) -> None:
-        unit, running = self.unit, self.started > self.finished
-        # The next layer of the program is there two cycles after a start.
-        quiet = not running or (self.now > self.begun and random.random() >= self.slow)
-        unit.quiet.value = quiet
+        unit = self.unit
+        running = bool(self.runs)
+        scanning = running and self.newest in self.runs and self.newest.scans > 0
+        for run in self.runs:
+            ended = run is not self.newest or not scanning
+            run.done = run.done or (ended and random.random() >= self.slow)
+        # What is not under way is done, too.
+        done = [all(run.done for run in self.runs if run.bank == bank) for bank in range(2)]
+        c = unit.component.configuration
+        most = c.activation_depth // c.scan_width
+        unit.scanning.value = scanning
+        unit.done.value = done[0] | done[1] << 1
+        unit.reading.value = self.reads > 0
         unit.draining.value = draining = self.drains > 0
-        unit.offered.value = offered = random.random() >= self.slow
-        unit.room.value = room = random.random() >= self.slow
+        unit.offered.value = offered = self.offers and random.random() >= self.slow
+        rooms = [most if random.random() >= self.slow else random.randint(0, most) for _ in "ob"]
+        unit.output_room.value, unit.between_room.value = rooms
         unit.counter.value = self.shifts
         await unit.cycle()
         self.now += 1
         assert unit.running.value == running
-        if self.drains:
-            self.drains -= 1
-            assert unit.discard.value == (self.finished == 0)
-            assert not self.finished or unit.to_output.value == self.to_output
+        if self.drained is not None and draining:
+            layer = self.program[self.drained.number]
+            assert not unit.discard.value
+            assert unit.to_output.value == layer["last"]
+        elif draining:
+            assert unit.discard.value
         if running:
-            number = self.at_hand()
-            assert unit.number.value == number
-            assert unit.from_input.value == (number == 0)
-        if unit.finish.value:
-            assert quiet
-            assert not draining
-            self.check_finish(running, room)
-        if unit.start_.value:
-            self.check_start(running, offered)
+            assert unit.number.value == self.runs[0].number
+        if scanning:
+            assert unit.from_input.value == (self.newest.number == 0)
+            if random.random() >= self.slow:
+                self.newest.scans -= 1
         if unit.idle.value:
             assert not running
             assert not draining
+        reads = self.reads
+        self.reads, self.drains = max(self.reads - 1, 0), max(self.drains - 1, 0)
+        starts, finishes = bool(unit.start_.value), bool(unit.finish.value)
+        if finishes:
+            assert not draining
+            self.check_finish(done, rooms)
+        if starts:
+            assert not scanning
+            self.check_start(offered, reads > 0, finishes)
         self.shifts += int(unit.shift.value)
 
-    def check_finish(self, running: bool, room: bool) -> None:
-        unit = self.unit
-        scaling = unpack(Scaling(unit.component.configuration), unit.scaling.value)
-        self.drains = random.randint(1, 9)
-        if not running:
+    def check_finish(self, done: list[bool], rooms: list[int]) -> None:
+        unit, c = self.unit, self.unit.component.configuration
+        scaling = unpack(Scaling(c), unit.scaling.value)
+        self.reads = random.randint(1, 6)
+        self.drains = self.reads + random.randint(1, 9)
+        if not self.runs:
             # Both banks hold what was in them before the reset.
+            assert unit.finish_bank.value == self.cleared
             self.cleared += 1
-            assert scaling["rows"] == unit.component.configuration.row_depth
+            assert scaling["rows"] == c.row_depth
+            self.drained = None
             return
-        number = self.at_hand()
-        layer = self.program[number]
+        run = self.runs.pop(0)
+        layer = self.program[run.number]
+        assert done[run.bank]
         assert scaling == layer["scaling"]
-        assert unit.rebias.value == (number == 0)
-        assert room or not layer["last"]
-        self.to_output = bool(layer["last"])
-        self.spent[number] += self.now - self.begun
-        self.finished += 1
+        assert unit.finish_bank.value == run.bank
+        assert unit.finish_origin.value == run.origin.value
+        split = layer["scaling"]["split"]
+        results = layer["scaling"]["rows"] * c.groups // (c.ways if split else 1)
+        assert rooms[not layer["last"]] >= results
+        self.spent[run.number] += self.now - self.since
+        self.since = self.now
+        self.ended += layer["last"]
+        self.drained = run
 
-    def check_start(self, running: bool, offered: bool) -> None:
+    def check_start(self, offered: bool, reading: bool, finishes: bool) -> None:
+        """A run starts: of the other vector of a pair, or of the next layer, or of a vector."""
         unit = self.unit
         assert self.cleared == 2
         assert unit.enabled.value
-        assert not running or unit.finish.value
-        number = self.started % len(self.program)
-        assert unit.first.value == (number == 0)
-        assert offered or number
-        assert unpack(Layer(unit.component.configuration), unit.layer.value) == self.program[number]
-        self.started += 1
-        self.begun = self.now
+        newest = self.newest
+        leads = newest is not None and newest.origin is not Origin.SAME
+        first = newest is None or bool(self.program[newest.number]["last"])
+        if leads and (self.pair or (newest.number == 0 and offered)):
+            if newest.number == 0:
+                self.vectors += 1
+                self.pairs += 1
+            self.pair = True
+            run = Run(newest.number, newest.vector + 1, Origin.SAME, newest.bank ^ 1)
+        elif first:
+            assert offered
+            self.pair = False
+            bank = int(unit.start_bank.value) if newest is None else newest.bank ^ 1
+            run = Run(0, self.vectors, Origin.FIRST, bank)
+            self.vectors += 1
+        else:
+            vector = newest.vector - (newest.origin is Origin.SAME)
+            run = Run(newest.number + 1, vector, Origin.NEXT, newest.bank ^ 1)
+        layer = self.program[run.number]
+        assert unit.start_bank.value == run.bank
+        assert unit.start_origin.value == run.origin.value
+        assert unpack(Layer(unit.component.configuration), unit.layer.value) == layer
+        # The bank is free: none of the runs under way has it, and it is not being read.
+        under_way = [*self.runs, *([self.drained] if finishes else [])]
+        assert run.bank not in [other.bank for other in under_way]
+        assert not (reading and self.drained is not None and self.drained.bank == run.bank)
+        if not under_way:
+            self.since = self.now
+        run.scans = random.choice([1, 1, 2, 7])
+        self.newest = run
+        self.runs.append(run)
 
     async def reset(self) -> None:
         """Reset, after which both banks are drained before anything else."""
-        self.started = self.finished = self.cleared = self.drains = 0
+        self.runs, self.newest, self.drained = [], None, None
+        self.cleared = self.drains = self.reads = 0
         self.spent = [0] * self.unit.component.configuration.layer_depth
-        self.unit.quiet.value = 1
         self.unit.draining.value = 0
         await self.unit.reset()
         while not self.unit.idle.value:
@@ -180,35 +249,20 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
     for length in range(1, c.layer_depth + 1):
         await around.load(random_program(unit, length))
         unit.enabled.value = 1
-        while around.started < 3 * length:
+        around.vectors = around.ended = 0
+        while around.vectors < 7:
             await around.cycle()
-        # A vector that has begun ends.
-        unit.enabled.value = 0
+        # Vectors that have begun end.
+        around.offers = False
         await around.cycle()
         while not unit.idle.value:
             await around.cycle()
-        assert around.started == around.finished
-        assert around.started % length == 0
+        around.offers = True
+        unit.enabled.value = 0
+        assert around.vectors == around.ended
         for _ in range(2):
             await around.report(slow)
-
-
-@cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(name=NAMES)
-async def goes_on_at_once(dut: Any, name: str) -> None:
-    """The next layer starts in the cycle in which the one before is quiet, vector after vector."""
-    unit = Unit(dut, name)
-    around = Around(unit, 0.0)
-    await unit.start()
-    await around.reset()
-    await around.load(random_program(unit, 3))
-    unit.enabled.value = 1
-    await around.cycle()
-    for n in range(24):
-        around.drains = 0
-        await around.cycle()
-        assert unit.finish.value == n % 2
-        assert unit.start_.value == n % 2
+    assert around.pairs
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -224,5 +278,6 @@ async def reset_clears(dut: Any, name: str) -> None:
         await around.report(0.0)
         await around.load(random_program(unit, unit.component.configuration.layer_depth))
         unit.enabled.value = 1
-        while around.started < 2:
+        around.vectors = 0
+        while around.vectors < 2:
             await around.cycle()

@@ -179,7 +179,7 @@ class CompiledModel:
         self,
         inputs: np.ndarray,
         *,
-        ahead: int = 2,
+        ahead: int = 8,
         taps: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> Run:
@@ -190,10 +190,11 @@ class CompiledModel:
         inputs : ndarray of int, ``(batch, network.inputs)``
             Activations of ``network.activation_width`` bits.
         ahead : int
-            Vectors that are sent before the answer to the first of them is there. From 2 on, the
-            accelerator need not wait for its input.
+            Vectors that are sent before the answer to the first of them is there. With 1, they are
+            run one at a time; from 8 on, the accelerator never waits for its input.
         taps : bool
-            Whether to watch the activations of every layer.
+            Whether to watch the activations of every layer. Only of vectors that are run one at a
+            time, for the layers of others are mixed.
         progress : callable or None
             Called now and then with the number of vectors that are done.
 
@@ -201,7 +202,7 @@ class CompiledModel:
         ------
         TypeError, ValueError
             If ``inputs`` are not integers of that width and shape, or are none, or ``ahead`` is
-            not positive.
+            not positive, or more than 1 with ``taps``.
         PrunusError
             If no network is loaded.
         DeviceError
@@ -213,6 +214,8 @@ class CompiledModel:
             raise PrunusError("no network is loaded")
         if not isinstance(ahead, int) or isinstance(ahead, bool) or ahead < 1:
             raise TypeError(f"ahead must be a positive integer, not {ahead!r}")
+        if taps and ahead > 1:
+            raise ValueError(f"ahead must be 1 to watch activations, not {ahead!r}")
         blocks = np.ascontiguousarray(plan.pack(_checked(inputs, plan)))
         batch, lanes = len(blocks), self.configuration.scan_width
         lengths = [layer.positions // lanes for layer in plan.layers]

@@ -1,7 +1,7 @@
 """Multiplies and adds up."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -13,12 +13,12 @@ __all__ = ["Accumulate"]
 
 
 class Accumulate(wiring.Component):
-    """``accumulators[bank][row] += codebook[base + code] * activation``, one a cycle.
+    """``accumulators[bank][row] += codebook[base[bank] + code] * activation``, one a cycle.
 
     The sum is written :attr:`LATENCY` cycles after the term; until then it is forwarded, so terms
     of the same row may follow each other at any distance. Sums are exact as long as they fit
-    ``accumulator_width``. There are two banks: while one accumulates, the other is drained. A row
-    that is drained is cleared.
+    ``accumulator_width``. There are two banks: while one accumulates, the other can be drained. A
+    row that is drained is cleared.
 
     Parameters
     ----------
@@ -33,17 +33,16 @@ class Accumulate(wiring.Component):
 
     Members
     -------
-    bank : ``In(1)``
-        Bank that the terms of this cycle belong to; the other one is drained.
-    base : ``In(range(codebook_depth))``
-        First value of the layer's codebook.
+    base : ``In(ArrayLayout(range(codebook_depth), 2))``
+        First value of the codebook, for each bank.
     term : ``In(Term(...))``
     valid : ``In(1)``
         Whether there is a term.
     drain : ``In(1)``
-        Reads and clears ``drain_row``. Only once the last sum of its bank is written, and
-        ``bank`` stands still in the cycle after it.
+        Reads and clears ``drain_row`` of ``drain_bank``. Only while no term of this bank is on its
+        way.
     drain_row : ``In(range(row_depth))``
+    drain_bank : ``In(1)``
     drained : ``Out(signed(accumulator_width))``
         The sum, :attr:`DRAIN_LATENCY` cycles after ``drain``, until the next one.
     load : ``Out``
@@ -70,12 +69,12 @@ class Accumulate(wiring.Component):
         self.codebook_depth = codebook_depth
         super().__init__(
             {
-                "bank": In(1),
-                "base": In(range(codebook_depth)),
+                "base": In(data.ArrayLayout(range(codebook_depth), 2)),
                 "term": In(Term(row_depth, code_width, activation_width)),
                 "valid": In(1),
                 "drain": In(1),
                 "drain_row": In(range(row_depth)),
+                "drain_bank": In(1),
                 "drained": Out(signed(accumulator_width)),
                 "load": Out(
                     WritePort.Signature(
@@ -95,7 +94,7 @@ class Accumulate(wiring.Component):
         value = codebook.read_port()
         m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
         m.d.comb += load.en.eq(self.load.en)
-        m.d.comb += value.addr.eq(self.base + self.term.code)
+        m.d.comb += value.addr.eq(self.base[self.term.bank] + self.term.code)
 
         # Stage by stage; the registers around the product are those that a DSP block has.
         weight = Signal(signed(self.weight_width))
@@ -105,7 +104,7 @@ class Accumulate(wiring.Component):
 
         # The row is read while its weight is looked up and used when the product is there. Sums
         # that memory did not have by then are forwarded, the latest first.
-        place, valid = [Cat(self.term.row, self.bank)], [self.valid]
+        place, valid = [Cat(self.term.row, self.term.bank)], [self.valid]
         for n in range(1, 6):
             place.append(delayed(m, place[-1], cycles=1, name=f"place_{n}"))
             valid.append(delayed(m, valid[-1], cycles=1, name=f"valid_{n}"))
@@ -122,6 +121,7 @@ class Accumulate(wiring.Component):
         m.d.sync += total.eq(augend + product)
 
         drained_row = delayed(m, self.drain_row, cycles=1, name="drained_row")
+        drained_bank = delayed(m, self.drain_bank, cycles=1, name="drained_bank")
         drains = delayed(m, self.drain, cycles=1, name="drains")
         answers = []
         for n in range(2):
@@ -130,14 +130,15 @@ class Accumulate(wiring.Component):
             )
             read, write = bank.read_port(), bank.write_port()
             answers.append(read.data)
+            clears = drains & (drained_bank == n)
             m.d.comb += [
-                read.addr.eq(Mux(self.drain & (self.bank != n), self.drain_row, place[1])),
-                write.addr.eq(Mux(drains & (self.bank != n), drained_row, place[4])),
-                write.data.eq(Mux(drains & (self.bank != n), 0, total)),
-                write.en.eq((drains & (self.bank != n)) | (valid[4] & (place[4][-1] == n))),
+                read.addr.eq(Mux(self.drain & (self.drain_bank == n), self.drain_row, place[1])),
+                write.addr.eq(Mux(clears, drained_row, place[4])),
+                write.data.eq(Mux(clears, 0, total)),
+                write.en.eq(clears | (valid[4] & (place[4][-1] == n))),
             ]
         m.d.sync += stored.eq(Mux(place[2][-1], answers[1], answers[0]))
         with m.If(drains):
-            m.d.sync += self.drained.eq(Mux(self.bank, answers[0], answers[1]))
+            m.d.sync += self.drained.eq(Mux(drained_bank, answers[1], answers[0]))
 
         return m

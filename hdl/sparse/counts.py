@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hdl.sparse.run import Origin, begin
 from hdl.sparse.scan import Step
 from hdl.streams import delayed
 
@@ -31,6 +32,8 @@ class Segment(data.StructLayout):
                 "start": range(weight_depth),
                 "count": count_width,
                 "activation": signed(activation_width),
+                "final": 1,  # last one of a run
+                "bank": 1,
             }
         )
 
@@ -41,8 +44,9 @@ class Counts(wiring.Component):
     Layers lie one after another in the memories, in the order in which they run, and so do the
     columns of a layer. Since every column is passed, told or not, adding up the counts gives the
     start of each; neither pointers nor bases are stored. A column without entries gives no
-    segment, so it costs an element nothing. A segment appears :attr:`LATENCY` cycles after its
-    step, one a cycle; there is no backpressure.
+    segment, so it costs an element nothing; only the last step of a run always gives one, which
+    may be empty. A segment appears :attr:`LATENCY` cycles after its step, one a cycle; there is no
+    backpressure.
 
     Parameters
     ----------
@@ -59,8 +63,9 @@ class Counts(wiring.Component):
 
     Members
     -------
-    restart : ``In(1)``
-        Goes back to the first column of the first layer. Only while no step is on its way.
+    origin : ``In(Origin)``
+        Where the columns of the run are whose first step comes next. Only between two runs, in a
+        cycle without a step.
     step : ``In(Step(scan_width, activation_width))``
     valid : ``In(1)``
         Whether there is a step.
@@ -79,7 +84,7 @@ class Counts(wiring.Component):
         self.depth = column_depth // scan_width
         super().__init__(
             {
-                "restart": In(1),
+                "origin": In(Origin),
                 "step": In(Step(scan_width, activation_width)),
                 "valid": In(1),
                 "segment": Out(Segment(weight_depth, count_width, activation_width)),
@@ -110,6 +115,7 @@ class Counts(wiring.Component):
         m.d.sync += word.eq(read.data)
         with m.If(self.valid & self.step.done):
             m.d.sync += address.eq(address + 1)
+        begin(m, self.origin, address, name="first_address")
 
         valid = delayed(m, self.valid, cycles=2, name="valid")
         step = delayed(m, self.step, cycles=2, name="step")
@@ -119,17 +125,19 @@ class Counts(wiring.Component):
         m.d.sync += [
             ahead.eq(sum(earlier)),
             total.eq(Mux(valid & step.done, sum(word[n] for n in range(self.scan_width)), 0)),
-            self.segment.count.eq(word[step.lane]),
+            self.segment.count.eq(Mux(step.nonzero, word[step.lane], 0)),
             self.segment.activation.eq(step.activation),
-            self.segment_valid.eq(valid & step.nonzero & (word[step.lane] != 0)),
+            self.segment.final.eq(step.final),
+            self.segment.bank.eq(step.bank),
+            self.segment_valid.eq(valid & (step.final | (step.nonzero & (word[step.lane] != 0)))),
         ]
 
         base = Signal(range(self.weight_depth))
         m.d.sync += base.eq(base + total)
         m.d.comb += self.segment.start.eq(base + ahead)
 
-        with m.If(self.restart):
-            m.d.sync += address.eq(0)
-            m.d.sync += base.eq(0)
+        # By now the base is behind the last column of the run before.
+        origin = delayed(m, self.origin, cycles=self.LATENCY, name="origin")
+        begin(m, origin, base, name="first_base")
 
         return m

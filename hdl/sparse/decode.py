@@ -28,6 +28,7 @@ class Term(data.StructLayout):
                 "row": range(row_depth),
                 "code": code_width,
                 "activation": signed(activation_width),
+                "bank": 1,
             }
         )
 
@@ -38,8 +39,8 @@ class Decode(wiring.Component):
     An escape is taken together with the entry behind it, so it costs no cycle as long as words
     come fast enough; two escapes in a row are taken together and give no term. Only an escape
     whose successor has not been fetched yet is taken alone, which delays nothing: the cycle would
-    have been spent waiting. A term
-    appears one cycle after the first word it comes from; there is no backpressure on terms.
+    have been spent waiting. A term appears one cycle after the first word it comes from; there is
+    no backpressure on terms. A word without entries takes a cycle that counts for nothing.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ class Decode(wiring.Component):
     term : ``Out(Term(...))``
     valid : ``Out(1)``
         Whether there is a term.
-    busy : ``Out(1)``
-        Whether half a word is held.
+    finished : ``Out(2)``
+        For each bank, turns with the end of a run, in the cycle in which its last term is there.
     works : ``Out(1)``
         Whether entries are taken in this cycle.
     gives : ``Out(1)``
@@ -69,7 +70,7 @@ class Decode(wiring.Component):
                 "i": In(stream.Signature(self.word)),
                 "term": Out(Term(row_depth, code_width, activation_width)),
                 "valid": Out(1),
-                "busy": Out(1),
+                "finished": Out(2),
                 "works": Out(1),
                 "gives": Out(1),
             }
@@ -83,8 +84,9 @@ class Decode(wiring.Component):
         held_valid = Signal()
         here = Signal(self.word)
         m.d.comb += here.eq(Mux(held_valid, held, self.i.payload))
-        m.d.comb += self.busy.eq(held_valid)
-        m.d.comb += self.works.eq(held_valid | self.i.valid)
+        goes = Signal()
+        m.d.comb += goes.eq(held_valid | self.i.valid)
+        m.d.comb += self.works.eq(goes & here.here.any())
 
         first = Mux(here.here[0], here.entries[0], here.entries[1])
         first = data.View(self.word["entries"].shape.elem_shape, first)
@@ -105,6 +107,7 @@ class Decode(wiring.Component):
             self.term.row.eq(reached),
             self.term.code.eq(Mux(first.escape, second.code, first.code)),
             self.term.activation.eq(here.activation),
+            self.term.bank.eq(here.bank),
         ]
 
         # What remains: half of the word at hand, half of the next, or nothing.
@@ -116,8 +119,10 @@ class Decode(wiring.Component):
             emptied.eq(~both | pair),
             ends.eq(Mux(into_next, self.i.p.last & ~self.i.p.here[1], emptied & here.last)),
         ]
-        with m.If(self.works):
+        final = Mux(into_next, self.i.p.final, here.final)
+        with m.If(goes):
             m.d.sync += row.eq(Mux(ends, -1, reached))
+            m.d.sync += self.finished.eq(self.finished ^ ((ends & final) << here.bank))
             with m.If(~emptied):
                 m.d.sync += [held.eq(here), held.here.eq(0b10), held_valid.eq(1)]
                 m.d.comb += self.i.ready.eq(~held_valid)

@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from hdl.fixed import Requantise
 from hdl.sparse.element import Element
+from hdl.sparse.run import Origin, begin
 from hdl.streams import delayed
 
 __all__ = ["BIAS_WIDTH", "Drain", "Scaling"]
@@ -53,10 +54,12 @@ class Drain(wiring.Component):
     -------
     start : ``In(1)``
         Begins to drain a layer. Only while not ``busy``.
-    restart : ``In(1)``
-        Goes back to the biases of the first layer before this layer is drained. With ``start``.
+    origin : ``In(Origin)``
+        Which layer's biases to add, given the layer before. With ``start``.
     scaling : ``In(Scaling(configuration))``
         Of the layer to drain. Sampled with ``start``.
+    reading : ``Out(1)``
+        Whether the elements are yet to be asked for rows.
     read : ``Out(1)``
         Asks the elements for ``row``.
     row : ``Out(range(row_depth))``
@@ -73,8 +76,7 @@ class Drain(wiring.Component):
         Write port of the biases: words of ``scan_width``, the first element lowest.
     """
 
-    # Two registers lead to the elements: by then the last sum, which was under way when the
-    # elements reported that they had nothing left to do, is written.
+    # Two registers lead to the elements.
     READ_LATENCY = 2 + Element.DRAIN_LATENCY
 
     @classmethod
@@ -90,8 +92,9 @@ class Drain(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "restart": In(1),
+                "origin": In(Origin),
                 "scaling": In(Scaling(c)),
+                "reading": Out(1),
                 "read": Out(1),
                 "row": Out(range(c.row_depth)),
                 "drained": In(data.ArrayLayout(signed(c.accumulator_width), c.elements)),
@@ -119,7 +122,8 @@ class Drain(wiring.Component):
         group = Signal(range(c.groups // c.ways))
         way_ends = group == c.groups // c.ways - 1
         row_ends = way_ends & (scaling.split | (way == c.ways - 1))
-        last = row_ends & (self.row + 1 == scaling.rows)
+        last_row = self.row + 1 == scaling.rows
+        last = row_ends & last_row
         with m.If(self.start):
             m.d.sync += [scaling.eq(self.scaling), active.eq(1)]
             m.d.sync += [way.eq(0), group.eq(0), self.row.eq(0)]
@@ -130,6 +134,7 @@ class Drain(wiring.Component):
             with m.Elif(way_ends):
                 m.d.sync += way.eq(way + 1)
         m.d.comb += self.read.eq(active & (group == 0) & (way == 0))
+        m.d.comb += self.reading.eq(active & (self.read | ~last_row))
 
         # Slots on their way, the youngest first.
         stages = [active]
@@ -167,10 +172,10 @@ class Drain(wiring.Component):
         m.d.comb += load.en.eq(self.load.en)
         address = Signal.like(read.addr)
         m.d.comb += read.addr.eq(address)
-        with m.If(self.start & self.restart):
-            m.d.sync += address.eq(0)
-        with m.Elif(ready):
+        with m.If(ready):
             m.d.sync += address.eq(address + 1)
+        origin = Mux(self.start, self.origin, Origin.NONE)
+        begin(m, origin, address, name="first_address")
 
         for n in range(c.scan_width):
             m.submodules[f"requantise_{n}"] = requantise = Requantise(

@@ -9,6 +9,7 @@ from hdl.sparse.counts import Counts
 from hdl.sparse.decode import Decode
 from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
+from hdl.sparse.run import Origin
 from hdl.sparse.scan import Step
 
 __all__ = ["COUNTERS", "Control", "Element", "Load", "Store"]
@@ -41,7 +42,7 @@ class Load(data.StructLayout):
 
 
 class Control(data.StructLayout):
-    """What the elements are told of the layer at hand.
+    """What the elements are told of the runs at hand.
 
     Parameters
     ----------
@@ -52,13 +53,13 @@ class Control(data.StructLayout):
         c = configuration
         super().__init__(
             {
-                "restart": 1,  # back to the first layer
+                "origin": Origin,
                 "running": 1,  # cycles without work count as starved
-                "bank": 1,  # of the accumulators
-                "delta_width": range(c.entry_width),
-                "codebook": range(c.codebook_depth),  # address of its first value
-                "drain": 1,  # of the other bank
+                "delta_width": data.ArrayLayout(range(c.entry_width), 2),  # for each bank
+                "codebook": data.ArrayLayout(range(c.codebook_depth), 2),  # address
+                "drain": 1,
                 "drain_row": range(c.row_depth),
+                "drain_bank": 1,
             }
         )
 
@@ -83,8 +84,9 @@ class Element(wiring.Component):
     load : ``In(Load(configuration))``
     hold : ``Out(1)``
         Whether the scan is to begin no more steps.
-    busy : ``Out(1)``
-        Whether there was work in the cycle before.
+    finished : ``Out(2)``
+        For each bank, turns with the end of a run. All of its sums are written
+        :attr:`FINISH_LATENCY` cycles later.
     drained : ``Out(signed(accumulator_width))``
         Sum of ``drain_row``, :attr:`DRAIN_LATENCY` cycles after ``drain``, until the next one.
     shift : ``In(1)``
@@ -95,6 +97,7 @@ class Element(wiring.Component):
     """
 
     DRAIN_LATENCY = Accumulate.DRAIN_LATENCY
+    FINISH_LATENCY = Accumulate.LATENCY
     # From a step to its segment in front of the queue.
     STEP_LATENCY = Counts.LATENCY
 
@@ -107,7 +110,7 @@ class Element(wiring.Component):
                 "control": In(Control(c)),
                 "load": In(Load(c)),
                 "hold": Out(1),
-                "busy": Out(1),
+                "finished": Out(2),
                 "drained": Out(signed(c.accumulator_width)),
                 "shift": In(1),
                 "counter_in": In(c.counter_width),
@@ -149,22 +152,22 @@ class Element(wiring.Component):
         m.d.comb += [
             counts.step.eq(self.step),
             counts.valid.eq(self.step_valid),
-            counts.restart.eq(self.control.restart),
+            counts.origin.eq(self.control.origin),
             queue.segment.eq(counts.segment),
             queue.segment_valid.eq(counts.segment_valid),
             self.hold.eq(queue.hold),
             fetch.delta_width.eq(self.control.delta_width),
             accumulate.term.eq(decode.term),
             accumulate.valid.eq(decode.valid),
-            accumulate.bank.eq(self.control.bank),
             accumulate.base.eq(self.control.codebook),
             accumulate.drain.eq(self.control.drain),
             accumulate.drain_row.eq(self.control.drain_row),
+            accumulate.drain_bank.eq(self.control.drain_bank),
+            self.finished.eq(decode.finished),
             self.drained.eq(accumulate.drained),
         ]
         wiring.connect(m, queue.o, fetch.i)
         wiring.connect(m, fetch.o, decode.i)
-        m.d.sync += self.busy.eq(queue.busy | fetch.busy | decode.busy)
 
         for store, port in (
             (Store.WEIGHTS, fetch.load),

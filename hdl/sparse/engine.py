@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.sparse.drain import Drain, Scaling
 from hdl.sparse.element import Control, Element, Load
+from hdl.sparse.run import Origin
 from hdl.sparse.scan import Scan
 from hdl.streams import Queue, delayed
 from hdl.verilog import shared
@@ -36,14 +37,16 @@ class Layer(data.StructLayout):
 
 
 class Engine(wiring.Component):
-    """Sparse matrix times sparse vector, layer by layer.
+    """Sparse matrix times sparse vector, run by run. A run is one layer of one vector.
 
-    A layer begins with ``start``. Its blocks are scanned, non-zeros go to all elements, and each
-    element adds up its rows at its own pace. In a layer that is split, each way scans blocks of
-    its own for its own elements, so that thin columns do not leave them idle: block n goes to way
-    ``n % ways``. Once ``quiet``, ``finish`` drains the sums, and the
-    next layer can start in the same cycle: it uses the other bank of accumulators and scans the
-    blocks of its input as they come.
+    A run begins with ``start``. Its blocks are scanned as they come, non-zeros go to all elements,
+    and each element adds up its rows at its own pace. In a layer that is split, each way scans
+    blocks of its own for its own elements, so that thin columns do not leave them idle: block n
+    goes to way ``n % ways``. Once all elements have ``done`` their part, ``finish`` drains the
+    sums.
+
+    There are two banks of accumulators, so that the next run can start as soon as the scan is
+    through with the one before. An element goes on to it without waiting for the others.
 
     Parameters
     ----------
@@ -53,24 +56,32 @@ class Engine(wiring.Component):
     -------
     i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
     start : ``In(1)``
-        Begins ``layer``. Only while ``quiet``.
-    first : ``In(1)``
-        Whether it is the first layer of the program.
+        Begins a run of ``layer``. Only while not ``scanning``. If the layer is split, it has at
+        least as many blocks as there are ways.
+    start_bank : ``In(1)``
+        Where its sums are to be. A bank that is drained, or ``draining`` but not ``reading``.
+    start_origin : ``In(Origin)``
     layer : ``In(Layer(configuration))``
-    quiet : ``Out(1)``
-        Whether no work is left in the elements.
+    scanning : ``Out(1)``
+        Whether steps of the run are yet to begin.
+    done : ``Out(2)``
+        For each bank, whether all that was started is added up.
     finish : ``In(1)``
-        Drains the layer that has just become quiet. Only while not ``draining``.
+        Drains a bank that is ``done``. Only while not ``draining``.
+    finish_bank : ``In(1)``
+    finish_origin : ``In(Origin)``
+        Where its biases are.
     scaling : ``In(Scaling(configuration))``
         Of the layer to drain.
-    rebias : ``In(1)``
-        Whether that is the first layer of the program.
+    reading : ``Out(1)``
+        Whether rows of the bank are yet to be read.
     draining : ``Out(1)``
+        Whether blocks are yet to be put out.
     o : ``Out(ArrayLayout(signed(activation_width), scan_width))``
     valid : ``Out(1)``
         Whether there is a block of output. There is no backpressure.
     ends : ``Out(1)``
-        Whether it is the last one of the layer.
+        Whether it is the last one of the run.
     load_elements : ``In(ArrayLayout(Load(configuration), elements))``
     load_biases : ``Out``
         Write port of the biases.
@@ -82,9 +93,9 @@ class Engine(wiring.Component):
         First counter of the chain.
     """
 
-    # Cycles after the last step in which the elements may not know of it yet: it is registered,
-    # becomes a segment, enters the queue, and two registers carry the news.
-    ARRIVAL = Scan.LATENCY + Element.STEP_LATENCY + 2
+    # From the elements being finished to ``done``. By the time that a drain has got to them, their
+    # last sums are written.
+    DONE_LATENCY = 2
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -94,12 +105,16 @@ class Engine(wiring.Component):
             {
                 "i": In(stream.Signature(block)),
                 "start": In(1),
-                "first": In(1),
+                "start_bank": In(1),
+                "start_origin": In(Origin),
                 "layer": In(Layer(c)),
-                "quiet": Out(1),
+                "scanning": Out(1),
+                "done": Out(2),
                 "finish": In(1),
+                "finish_bank": In(1),
+                "finish_origin": In(Origin),
                 "scaling": In(Scaling(c)),
-                "rebias": In(1),
+                "reading": Out(1),
                 "draining": Out(1),
                 "o": Out(block),
                 "valid": Out(1),
@@ -120,6 +135,18 @@ class Engine(wiring.Component):
         m = Module()
         c = self.configuration
 
+        # What a run needs from its start to its end.
+        bank = Signal()
+        control = Signal(Control(c))
+        phase = Signal(2)
+        with m.If(self.start):
+            m.d.sync += [
+                bank.eq(self.start_bank),
+                control.delta_width[self.start_bank].eq(self.layer.delta_width),
+                control.codebook[self.start_bank].eq(self.layer.codebook),
+                phase.eq(phase ^ (1 << self.start_bank)),
+            ]
+
         scans = []
         for n in range(c.ways):
             m.submodules[f"scan_{n}"] = scan = Scan(
@@ -131,14 +158,15 @@ class Engine(wiring.Component):
             # Of blocks that are dealt out in turn, the first ways may get one more.
             dealt = (self.layer.blocks + (c.ways - 1 - n)) >> (c.ways.bit_length() - 1)
             split = self.layer.scaling.split
-            m.d.comb += scan.start.eq(self.start)
+            m.d.comb += [scan.start.eq(self.start), scan.bank.eq(bank)]
             m.d.comb += scan.blocks.eq(Mux(split, dealt, self.layer.blocks))
         m.submodules.drain = drain = self.drain
         wiring.connect(m, wiring.flipped(self.load_biases), drain.load)
         m.d.comb += [
             drain.start.eq(self.finish),
-            drain.restart.eq(self.rebias),
+            drain.origin.eq(self.finish_origin),
             drain.scaling.eq(self.scaling),
+            self.reading.eq(drain.reading),
             self.draining.eq(drain.busy),
             self.o.eq(drain.o),
             self.valid.eq(drain.valid),
@@ -146,23 +174,19 @@ class Engine(wiring.Component):
         ]
 
         # Everything that goes to all elements comes from a register.
-        control = Signal(Control(c))
         m.d.sync += [
-            control.restart.eq(self.start & self.first),
+            control.origin.eq(Mux(self.start, self.start_origin, Origin.NONE)),
             control.running.eq(self.running),
             control.drain.eq(drain.read),
             control.drain_row.eq(drain.row),
         ]
-        with m.If(self.start):
-            m.d.sync += control.delta_width.eq(self.layer.delta_width)
-            m.d.sync += control.codebook.eq(self.layer.codebook)
-        split = self._deal(m, scans)
         with m.If(self.finish):
-            m.d.sync += control.bank.eq(~control.bank)
+            m.d.sync += control.drain_bank.eq(self.finish_bank)
+        split = self._deal(m, scans)
         drain_control = delayed(m, Cat(control.drain, control.drain_row), cycles=1, name="drain")
 
         holds = [[] for _ in scans]
-        busy, counter_in = [], Const(0, c.counter_width)
+        unfinished, counter_in = [], Const(0, c.counter_width)
         for n in reversed(range(c.elements)):
             element = shared(platform, lambda: Element(c), name="element")
             m.submodules[f"element_{n}"] = element
@@ -178,17 +202,23 @@ class Engine(wiring.Component):
                 element.counter_in.eq(counter_in),
             ]
             holds[way].append(element.hold)
-            busy.append(element.busy)
+            unfinished.append(element.finished ^ phase)
             counter_in = element.counter
         m.d.comb += self.counter.eq(counter_in)
 
-        any_busy = Signal()
-        arriving = Signal(self.ARRIVAL)
-        scanning = Cat(scan.busy for scan in scans).any()
-        m.d.sync += [any_busy.eq(Cat(busy).any()), arriving.eq(Cat(scanning, arriving))]
+        m.d.comb += self.scanning.eq(Cat(scan.busy for scan in scans).any())
         for scan, own in zip(scans, holds, strict=True):
             m.d.sync += scan.hold.eq(Cat(own).any() | (~split & Cat(holds).any()))
-        m.d.comb += self.quiet.eq(~scanning & ~arriving.any() & ~any_busy)
+
+        # A start is known at once, an end when the elements have told.
+        for n in range(2):
+            starts = self.start & (self.start_bank == n)
+            stage = ~Cat(bits[n] for bits in unfinished).any()
+            for k in range(self.DONE_LATENCY):
+                later = Signal(name=f"done_{n}_{k}")
+                m.d.sync += later.eq(stage & ~starts)
+                stage = later
+            m.d.comb += self.done[n].eq(stage)
 
         return m
 

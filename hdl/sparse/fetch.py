@@ -48,6 +48,8 @@ class Word(data.StructLayout):
                 "entries": data.ArrayLayout(Entry(row_depth, code_width), 2),
                 "here": 2,  # which of the two belong to the segment
                 "last": 1,  # whether the segment ends in this word
+                "final": 1,  # whether the run does
+                "bank": 1,
                 "activation": signed(activation_width),
             }
         )
@@ -56,8 +58,9 @@ class Word(data.StructLayout):
 class Fetch(wiring.Component):
     """Reads the words of segments, one a cycle, without a gap between segments.
 
-    A word appears :attr:`LATENCY` cycles after its segment was at the input. Words are read ahead
-    only as far as there is room for them.
+    A word appears :attr:`LATENCY` cycles after its segment was at the input; an empty segment
+    gives a word with none of its entries. Words are read ahead only as far as there is room for
+    them.
 
     Parameters
     ----------
@@ -70,13 +73,12 @@ class Fetch(wiring.Component):
 
     Members
     -------
-    delta_width : ``In(range(entry_width))``
-        Bits of an entry that are not its code. To stand still while there are segments.
+    delta_width : ``In(ArrayLayout(range(entry_width), 2))``
+        Bits of an entry that are not its code, for each bank. To stand still from the first
+        segment of the bank until the last word is put out.
     i : ``In(stream.Signature(Segment(...)))``
         A segment is taken with its last word.
     o : ``Out(stream.Signature(Word(...)))``
-    busy : ``Out(1)``
-        Whether words are on their way or wait to be taken.
     load : ``Out``
         Write port of the memory: words of two entries, the first one lowest.
     """
@@ -95,27 +97,26 @@ class Fetch(wiring.Component):
         self.word = Word(row_depth, code_width, activation_width)
         super().__init__(
             {
-                "delta_width": In(range(entry_width)),
+                "delta_width": In(data.ArrayLayout(range(entry_width), 2)),
                 "i": In(stream.Signature(Segment(weight_depth, count_width, activation_width))),
                 "o": Out(stream.Signature(self.word)),
-                "busy": Out(1),
                 "load": Out(
                     WritePort.Signature(addr_width=ceil_log2(self.depth), shape=2 * entry_width)
                 ),
             }
         )
 
-    def take_apart(self, m, raw):
+    def take_apart(self, m, raw, delta_width):
         """Entry whose bits in memory are ``raw``."""
         entry = Signal(Entry(self.row_depth, self.code_width))
         delta = Signal(self.entry_width)
         code = Signal(self.entry_width)
         m.d.comb += [
-            delta.eq(raw & ~(Const(-1, signed(self.entry_width)) << self.delta_width)),
-            code.eq(raw >> self.delta_width),
+            delta.eq(raw & ~(Const(-1, signed(self.entry_width)) << delta_width)),
+            code.eq(raw >> delta_width),
             entry.escape.eq(code == 0),
             entry.code.eq(code),
-            entry.rows.eq((delta + 1) << Mux(entry.escape, self.delta_width, 0)),
+            entry.rows.eq((delta + 1) << Mux(entry.escape, delta_width, 0)),
         ]
         return entry
 
@@ -136,7 +137,6 @@ class Fetch(wiring.Component):
         m.d.comb += [
             go.eq(self.i.valid & (issued != self.ROOM)),
             taken.eq(self.o.valid & self.o.ready),
-            self.busy.eq(issued != 0),
         ]
         m.d.sync += issued.eq(issued + go - taken)
 
@@ -144,14 +144,20 @@ class Fetch(wiring.Component):
         index = Signal(range((1 << len(segment.count)) // 2 + 1))
         end = Signal(len(segment.count) + 1)  # entries from the first word's first to the last
         tags = Signal(
-            data.StructLayout({"here": 2, "last": 1, "activation": len(segment.activation)})
+            data.StructLayout(
+                {name: self.word[name].shape for name in ("here", "last", "final", "bank")}
+                | {"activation": signed(len(segment.activation))}
+            )
         )
-        first, last = index == 0, index == (end - 1) >> 1
+        empty = segment.count == 0
+        first, last = index == 0, empty | (index == (end - 1) >> 1)
         m.d.comb += [
             end.eq(segment.start[0] + segment.count),
             read.addr.eq((segment.start >> 1) + index),
-            tags.here.eq(Cat(~(first & segment.start[0]), ~(last & end[0]))),
+            tags.here.eq(Mux(empty, 0, Cat(~(first & segment.start[0]), ~(last & end[0])))),
             tags.last.eq(last),
+            tags.final.eq(last & segment.final),
+            tags.bank.eq(segment.bank),
             tags.activation.eq(segment.activation),
             self.i.ready.eq(go & last),
         ]
@@ -161,14 +167,15 @@ class Fetch(wiring.Component):
         # Block RAM answers late in its cycle, so its output goes straight into a register.
         raw = Signal(data.ArrayLayout(self.entry_width, 2))
         m.d.sync += raw.eq(read.data)
-        m.d.comb += [
-            words.i.valid.eq(delayed(m, go, cycles=2, name="go")),
-            Cat(words.i.p.here, words.i.p.last, words.i.p.activation).eq(
-                delayed(m, tags, cycles=2, name="tags")
-            ),
-        ]
+        earlier_tags = delayed(m, tags, cycles=1, name="tags")
+        raw_tags = delayed(m, earlier_tags, cycles=1, name="raw_tags")
+        delta_width = Signal(range(self.entry_width))
+        m.d.sync += delta_width.eq(self.delta_width[earlier_tags.bank])
+        m.d.comb += words.i.valid.eq(delayed(m, go, cycles=2, name="go"))
+        for name in tags.shape().members:
+            m.d.comb += words.i.p[name].eq(raw_tags[name])
         for n in range(2):
-            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n]))
+            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n], delta_width))
         wiring.connect(m, words.o, wiring.flipped(self.o))
 
         return m

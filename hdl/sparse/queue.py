@@ -29,8 +29,6 @@ class SegmentQueue(wiring.Component):
     o : ``Out(stream.Signature(shape))``
     hold : ``Out(1)``
         Whether the source is to begin no more steps.
-    busy : ``Out(1)``
-        Whether there are segments in it.
     """
 
     # Steps that begin between the cycle in which the level is too high and the one in which the
@@ -48,7 +46,6 @@ class SegmentQueue(wiring.Component):
                 "segment_valid": In(1),
                 "o": Out(stream.Signature(shape)),
                 "hold": Out(1),
-                "busy": Out(1),
             }
         )
 
@@ -59,7 +56,6 @@ class SegmentQueue(wiring.Component):
         m.d.comb += [
             queue.i.payload.eq(self.segment),
             queue.i.valid.eq(self.segment_valid),
-            self.busy.eq(queue.level != 0),
         ]
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         m.d.sync += self.hold.eq(queue.level >= self.depth - self.MARGIN)

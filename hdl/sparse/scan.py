@@ -25,6 +25,8 @@ class Step(data.StructLayout):
                 "lane": range(scan_width),  # which column of the block it belongs to
                 "nonzero": 1,  # otherwise there is no activation, only the end of a block
                 "done": 1,  # last step of a block
+                "final": 1,  # last step of a run
+                "bank": 1,  # of the accumulators that the run adds up in
             }
         )
 
@@ -48,16 +50,18 @@ class Scan(wiring.Component):
     Members
     -------
     start : ``In(1)``
-        Begins a vector of ``blocks`` blocks. Only while not ``busy``.
+        Begins a run of ``blocks`` blocks. Only while not ``busy``.
     blocks : ``In(range(depth + 1))``
         At least 1.
+    bank : ``In(1)``
+        To stand still while ``busy``.
     i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
     hold : ``In(1)``
     step : ``Out(Step(scan_width, activation_width))``
     valid : ``Out(1)``
         Whether there is a step in this cycle.
     busy : ``Out(1)``
-        Whether steps of the vector are yet to begin.
+        Whether steps of the run are yet to begin.
     """
 
     LATENCY = 1
@@ -68,6 +72,7 @@ class Scan(wiring.Component):
             {
                 "start": In(1),
                 "blocks": In(range(depth + 1)),
+                "bank": In(1),
                 "i": In(stream.Signature(data.ArrayLayout(signed(activation_width), scan_width))),
                 "hold": In(1),
                 "step": Out(Step(scan_width, activation_width)),
@@ -110,6 +115,8 @@ class Scan(wiring.Component):
                 self.step.lane.eq(lane),
                 self.step.nonzero.eq(left.any()),
                 self.step.done.eq(done),
+                self.step.final.eq(done & (remaining == 1)),
+                self.step.bank.eq(self.bank),
             ]
             with m.If(done):
                 m.d.sync += remaining.eq(remaining - 1)

@@ -36,7 +36,7 @@ def test_counters_agree_with_the_layers(document):
 def test_figures(document):
     assert document["cycles_per_second"] > 0
     assert document["cycles_per_vector"] == document["cycles_run"] / 20
-    assert document["cycles_per_vector"] >= document["total"]["cycles"]
+    assert document["cycles_per_vector"] <= document["total"]["cycles"]
     assert document["clock_mhz"] == 25
     assert document["clock_is"] == "assumed"
     assert document["images_per_second"] == 25e6 / document["cycles_per_vector"]

@@ -342,8 +342,9 @@ def test_header_waits():
 def test_results_nobody_takes():
     async def scenario(host):
         await host.load(LOAD)
-        # One result, one vector that is being computed, and what the queue has room for.
-        held = 2 + DEVICE.activation_depth // len(INPUT)
+        # Results, two vectors that are being computed, and what the queue has room for.
+        results = DEVICE.activation_depth // LAID.layers[-1].positions
+        held = results + 2 + DEVICE.activation_depth // len(INPUT)
         assert await host.send(BLOCKS * (held + 1)) == 4 * held
         for _ in range(held):
             assert await host.answer() == ANSWER

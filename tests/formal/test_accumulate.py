@@ -29,19 +29,19 @@ class AddsUp(Elaboratable):
 
         codebook = m.submodules.codebook.read_port(domain="comb")
         product = Signal(signed(dut.weight_width + len(dut.term.activation)))
-        m.d.comb += codebook.addr.eq(dut.base + dut.term.code)
+        m.d.comb += codebook.addr.eq(dut.base[dut.term.bank] + dut.term.code)
         m.d.comb += product.eq(codebook.data * dut.term.activation)
         place = Signal(2)
-        m.d.comb += place.eq(Cat(dut.term.row, dut.bank))
+        m.d.comb += place.eq(Cat(dut.term.row, dut.term.bank))
         term = Cat(place, product, dut.valid)
 
-        # A bank is drained when none of its terms is on its way, and stands still after that.
-        for n in range(1, dut.LATENCY):
+        # A bank is drained when none of its terms is on its way; it takes the next one right after.
+        for n in range(dut.LATENCY):
             other, _, valid = take(delayed(m, term, cycles=n, name=f"term_{n}"), place, product)
-            m.d.comb += Assume(~(dut.drain & valid & (other[-1] != dut.bank)))
+            m.d.comb += Assume(~(dut.drain & valid & (other[-1] == dut.drain_bank)))
+        drained_place = Cat(dut.drain_row, dut.drain_bank)
         drained = delayed(m, dut.drain, cycles=1, name="drained")
-        drained_row = delayed(m, dut.drain_row, cycles=1, name="drained_row")
-        m.d.comb += Assume(~drained | (dut.bank == delayed(m, dut.bank, cycles=1, name="bank")))
+        cleared = delayed(m, drained_place, cycles=1, name="cleared")
 
         written, addend, valid = take(
             delayed(m, term, cycles=dut.LATENCY - 1, name="written"), place, product
@@ -50,7 +50,7 @@ class AddsUp(Elaboratable):
         for n, total in enumerate(sums):
             with m.If(valid & (written == n)):
                 m.d.sync += total.eq(total + addend)
-            with m.If(drained & (Cat(drained_row, ~dut.bank) == n)):
+            with m.If(drained & (cleared == n)):
                 m.d.sync += total.eq(0)
             port = m.submodules[f"bank_{n // ROWS}"].read_port(domain="comb")
             m.d.comb += port.addr.eq(n % ROWS)
@@ -58,7 +58,7 @@ class AddsUp(Elaboratable):
 
         # A sum comes out some cycles later and stays.
         cycles = dut.DRAIN_LATENCY
-        expected = delayed(m, sums[Cat(dut.drain_row, ~dut.bank)], cycles=cycles, name="expected")
+        expected = delayed(m, sums[drained_place], cycles=cycles, name="expected")
         before = delayed(m, dut.drained, cycles=1, name="before")
         arrives = delayed(m, dut.drain, cycles=cycles, name="arrives")
         m.d.comb += Assert(dut.drained == Mux(arrives, expected, before))
@@ -79,6 +79,6 @@ def test_accumulate(tmp_path):
         accumulator_width=4,
         codebook_depth=2,
     )
-    ports = [dut.bank, dut.base, dut.term, dut.valid, dut.drain, dut.drain_row]
+    ports = [dut.base, dut.term, dut.valid, dut.drain, dut.drain_row, dut.drain_bank]
     ports += [dut.load.addr, dut.load.data, dut.load.en]
     prove(AddsUp(dut), tmp_path, ports=ports, depth=dut.LATENCY + 3)

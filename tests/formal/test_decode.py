@@ -9,7 +9,11 @@ from tests.formal.prover import Offer, prove
 
 
 class EntryByEntry(Elaboratable):
-    """Reads the words that are taken, entry by entry, and keeps what is due to come out."""
+    """Reads the words that are taken, entry by entry, and keeps what is due to come out.
+
+    A word without entries is due as well: it comes out in the cycle in which it is first in line,
+    and all that can be seen of it is the end of a run.
+    """
 
     DEPTH = 4
 
@@ -23,51 +27,71 @@ class EntryByEntry(Elaboratable):
         taken = dut.i.valid & dut.i.ready
         m.d.comb += Assume(~ResetSignal())
 
-        # What a fetch puts out: entries without a gap, for one activation, the last one a weight.
+        # What a fetch puts out: entries without a gap, for one activation, the last one a weight;
+        # or a single word without any.
         Offer(m, dut.i, name="i").require()
         inside = Signal()
-        activation = Signal.like(word.activation)
+        common = Cat(word.activation, word.bank)
+        before = Signal.like(common)
         with m.If(taken):
-            m.d.sync += [inside.eq(~word.last), activation.eq(word.activation)]
+            m.d.sync += [inside.eq(~word.last), before.eq(common)]
         ends = Mux(word.here[1], word.entries[1].escape, word.entries[0].escape)
         with m.If(dut.i.valid):
-            m.d.comb += Assume(word.here.any() & (word.here[0] | ~inside))
-            m.d.comb += Assume(~inside | (word.activation == activation))
-            m.d.comb += Assume(Mux(word.last, ~ends, word.here[1]))
+            m.d.comb += Assume(word.here[0] | ~inside)
+            m.d.comb += Assume(~inside | (common == before))
+            m.d.comb += Assume(Mux(word.last, ~word.here.any() | ~ends, word.here[1]))
+            m.d.comb += Assume(word.last | ~word.final)
 
-        terms = []
+        event = data.StructLayout({"term": dut.term.shape(), "there": 1, "turns": 2})
+        empty = ~word.here.any()
+        events = []
         row = Signal.like(dut.term.row, init=-1)
         reached = row
         for n in range(2):
             entry = data.View(word.entries.shape().elem_shape, word.entries[n])
-            here = taken & word.here[n]
-            reached = Mux(here, reached + entry.rows, reached)[: len(row)]
-            term = Signal.like(dut.term, name=f"term_{n}")
+            reached = Mux(word.here[n], reached + entry.rows, reached)[: len(row)]
+            there = word.here[n] & ~entry.escape
+            last = word.last if n == 1 else word.last & ~word.here[1]
+            new = Signal(event, name=f"event_{n}")
             m.d.comb += [
-                term.row.eq(reached),
-                term.code.eq(entry.code),
-                term.activation.eq(word.activation),
+                new.term.row.eq(reached),
+                new.term.code.eq(entry.code),
+                new.term.activation.eq(word.activation),
+                new.term.bank.eq(word.bank),
+                new.there.eq(there),
+                new.turns.eq((last & word.final) << word.bank),
             ]
-            terms.append((here & ~entry.escape, term))
-        m.d.sync += row.eq(Mux(taken & word.last, -1, reached))
+            events.append((taken & (there | (empty if n == 0 else 0)), new))
+        with m.If(taken):
+            m.d.sync += row.eq(Mux(word.last, -1, reached))
 
-        due = Array(Signal.like(dut.term, name=f"due_{n}") for n in range(self.DEPTH))
+        due = Array(Signal(event, name=f"due_{n}") for n in range(self.DEPTH))
         count = Signal(range(self.DEPTH + 1))
-        (first_there, first), (second_there, second) = terms
+        (first_comes, first), (second_comes, second) = events
+        comes = (count != 0) & (dut.valid | ~due[0].there)
         left = Signal.like(count)
-        m.d.comb += left.eq(count - dut.valid)
+        m.d.comb += left.eq(count - comes)
         for n in range(self.DEPTH):
-            old = Mux(dut.valid, due[n + 1], due[n]) if n + 1 < self.DEPTH else due[n]
-            new = Mux(first_there & (left == n), first, second)
+            old = Mux(comes, due[n + 1], due[n]) if n + 1 < self.DEPTH else due[n]
+            new = Mux(first_comes & (left == n), first, second)
             m.d.sync += due[n].eq(Mux(n < left, old, new))
-        m.d.sync += count.eq(left + first_there + second_there)
+        m.d.sync += count.eq(left + first_comes + second_comes)
 
         with m.If(dut.valid):
-            m.d.comb += Assert((count != 0) & (Value.cast(dut.term) == Value.cast(due[0])))
+            m.d.comb += Assert((count != 0) & due[0].there)
+            m.d.comb += Assert(Value.cast(dut.term) == Value.cast(due[0].term))
         m.d.comb += Assert(left <= self.DEPTH - 2)
+        finished = Signal(2)
+        turned = Signal(2)
+        m.d.comb += finished.eq(turned ^ Mux(comes, due[0].turns, 0))
+        m.d.sync += turned.eq(finished)
+        m.d.comb += Assert(dut.finished == finished)
+
         # Without anything to take, nothing is kept back.
-        m.d.comb += Assert(dut.works | (left == 0))
-        m.d.comb += Assert(dut.works | ~dut.busy)
+        with m.If(left != 0):
+            m.d.comb += Assert(dut.works == Mux(comes, due[1].there, due[0].there))
+        with m.Elif(dut.i.valid):
+            m.d.comb += Assert(dut.works == ~empty)
         return m
 
 

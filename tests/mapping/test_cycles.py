@@ -10,7 +10,7 @@ from golden.nets.random import random_network
 from golden.network import run
 from hdl.configuration import PRESETS, Configuration
 from mapping import plan
-from mapping.cycles import predict, useful
+from mapping.cycles import predict, predict_stream, useful
 from sim.compiled import CompiledModel
 
 DEVICE = PRESETS["pe4"]
@@ -111,3 +111,23 @@ def test_never_fewer_cycles_than_the_busiest_element_needs():
     work = predicted.busy + predicted.padding
     assert (predicted.cycles > work.max(axis=2)).all()
     assert (predicted.cycles[:, 0] < 1.1 * work.max(axis=2)[:, 0]).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_stream_equal_to_the_rtl(model, case, batch):
+    """Vectors sent one behind the other go through the layers in pairs."""
+    shape, density, code_width, input_density = CASES[case]
+    rng = np.random.default_rng(case)
+    network = random_network(rng, shape=shape, density=density, code_width=code_width)
+    laid = plan(network, model.configuration, activity=[input_density] * len(network.layers))
+    inputs = inputs_of(rng, network, batch, input_density)
+    predicted = predict_stream(laid, activations_of(network, inputs))
+    model.load(laid)
+    answers = run(network, torch.from_numpy(inputs))[-1][1].numpy()
+    assert np.array_equal(model.run(inputs, ahead=8).outputs, answers)
+    report = model.report()
+    assert predicted.cycles.sum(axis=0).tolist() == report.cycles
+    for field in FIELDS:
+        counted = getattr(predicted, field).sum(axis=(0, 1))
+        assert counted.tolist() == report.counters[field].tolist(), field

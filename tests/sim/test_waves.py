@@ -77,8 +77,8 @@ def traced(tmp_path_factory):
     with CompiledModel(DEVICE, waves=path) as model:
         model.load(plan(network, DEVICE))
         begin = model.cycles
-        first = model.run(rng.integers(-100, 100, (3, 20)), taps=True)
-        second = model.run(rng.integers(-100, 100, (20, 20)), taps=True)
+        first = model.run(rng.integers(-100, 100, (3, 20)), ahead=1, taps=True)
+        second = model.run(rng.integers(-100, 100, (20, 20)), ahead=1, taps=True)
     return path, begin, first, second
 
 

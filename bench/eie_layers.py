@@ -336,12 +336,13 @@ def measure(
     rows: dict[str, dict[str, Any]] = {}
     devices = []
     for device, members in groups.items():
-        planned = {}
+        networks, planned = {}, {}
         for benchmark in members:
             log(f"{benchmark.name}: weights, and rows to elements")
-            parts = slices(make_network(benchmark, kind, seed), elements)
+            networks[benchmark] = make_network(benchmark, kind, seed)
             planned[benchmark] = [
-                plan(part, device, activity=[benchmark.activity]) for part in parts
+                plan(part, device, activity=[benchmark.activity])
+                for part in slices(networks[benchmark], elements)
             ]
         most = max(int(laid.layers[0].entries.counts.max()) for laid in sum(planned.values(), []))
         device = dataclasses.replace(device, count_width=max(2, most.bit_length()))
@@ -352,7 +353,8 @@ def measure(
                 # Where weights lie does not depend on the width of a count.
                 laid = [dataclasses.replace(one, configuration=device) for one in laid]
                 log(f"{benchmark.name}: {vectors} vectors on the RTL")
-                rows[benchmark.name] = _row(benchmark, model, laid, vectors, seed)
+                (layer,) = networks[benchmark].layers
+                rows[benchmark.name] = _row(benchmark, layer, model, laid, vectors, seed)
     layers = [rows[name] for name in names]
     return {
         "pes": elements,
@@ -369,17 +371,20 @@ def measure(
 
 
 def _row(
-    benchmark: Benchmark, model: CompiledModel, laid: list[Plan], vectors: int, seed: int
+    benchmark: Benchmark,
+    layer: Layer,
+    model: CompiledModel,
+    laid: list[Plan],
+    vectors: int,
+    seed: int,
 ) -> dict[str, Any]:
     elements = model.configuration.elements
     inputs = make_inputs(benchmark, vectors, seed)
     counted = [on_hardware(model, one, inputs) for one in laid]
     cycles = sum(one.cycles[:, 0] for one in counted)
     ideal = sum(useful(one, [inputs])[:, 0] for one in laid) / elements
-    eie = sum(
-        eie_cycles(one.network.layers[0], inputs != 0, elements, EIE_DEPTH - 1) for one in laid
-    )
-    nonzeros = sum(one.network.layers[0].nonzeros for one in laid)
+    eie = eie_cycles(layer, inputs != 0, elements, EIE_DEPTH - 1)
+    nonzeros = layer.nonzeros
     entries = sum(len(one.layers[0].entries.values) for one in laid)
 
     def share(counter: str) -> float:

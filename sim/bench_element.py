@@ -179,9 +179,14 @@ async def begin(dut: Any, name: str) -> Driver:
     return driver
 
 
+def least_delta(driver: Driver) -> int:
+    """Fewest bits of an entry that can be its delta."""
+    return max(1, driver.c.entry_width - driver.c.code_width)
+
+
 def delta_widths(driver: Driver) -> list[int]:
     """Splits of an entry for two layers."""
-    least = max(1, driver.c.entry_width - driver.c.code_width)
+    least = least_delta(driver)
     return random.sample([least, least + 1], 2)
 
 
@@ -293,7 +298,8 @@ async def drains_a_bank_while_it_works(dut: Any, name: str) -> None:
     c = driver.c
     columns = 8 * c.scan_width
     rows = min(c.row_depth, (1 << c.count_width) - 1, c.weight_depth // columns)
-    layer = Layer([[random.randint(1, 3) for _ in range(rows)] for _ in range(columns)], 1, 0)
+    codes = [[random.randint(1, 3) for _ in range(rows)] for _ in range(columns)]
+    layer = Layer(codes, least_delta(driver), 0)
     await driver.load(layer.entries())
     for n in range(6):
         activations = [corners(c.activation_width) or 1 for _ in range(columns)]
@@ -332,7 +338,7 @@ async def reset_stops(dut: Any, name: str) -> None:
     """After a reset in the middle there is no work left, and the next run is right."""
     driver = await begin(dut, name)
     columns = 4 * driver.c.scan_width
-    layer = Layer([[1] * 2] * columns, 2, 0)
+    layer = Layer([[1] * 2] * columns, least_delta(driver), 0)
     await driver.load(layer.entries())
     for n in range(2):
         driver.tell(Origin.SAME, n, layer, [1] * columns)

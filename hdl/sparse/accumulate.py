@@ -102,23 +102,30 @@ class Accumulate(wiring.Component):
         m.d.sync += weight.eq(value.data)
         m.d.sync += product.eq(weight * delayed(m, self.term.activation, cycles=2, name="act"))
 
-        # The row is read while its weight is looked up and used when the product is there. Sums
-        # that memory did not have by then are forwarded, the latest first.
+        # The row is read while its weight is looked up and used when the product is there. A sum
+        # that memory did not have by then is forwarded instead: from the term before, or else from
+        # one of the two before that. What is not used is 0, so that the three need no multiplexer;
+        # and it does not matter what memory answers if a row is read while it is written.
         place, valid = [Cat(self.term.row, self.term.bank)], [self.valid]
-        for n in range(1, 6):
+        for n in range(1, 5):
             place.append(delayed(m, place[-1], cycles=1, name=f"place_{n}"))
             valid.append(delayed(m, valid[-1], cycles=1, name=f"valid_{n}"))
+        same = [valid[2 + n] & (place[2 + n] == place[1]) for n in range(3)]
+        behind = Signal(3)  # which of the three terms before the one that is read has its row
+        forwards = Signal()
+        previous = Signal()
+        m.d.sync += [behind.eq(Cat(same)), forwards.eq(Cat(same).any()), previous.eq(behind[0])]
         stored = Signal(signed(self.accumulator_width))
+        recent = Signal(signed(self.accumulator_width))
         total = Signal(signed(self.accumulator_width))
-        sums = [total]
-        sums.append(delayed(m, sums[-1], cycles=1, name="sum"))
-        sums.append(delayed(m, sums[-1], cycles=1, name="older_sum"))
-        augend = stored
-        for n in reversed(range(3)):
-            same = Signal(name=f"same_{n}")
-            m.d.sync += same.eq(valid[3 + n] & (place[3 + n] == place[2]))
-            augend = Mux(same, sums[n], augend)
-        m.d.sync += total.eq(augend + product)
+        sum_before = delayed(m, total, cycles=1, name="sum")
+        m.d.sync += recent.eq(Mux(behind[1], total, sum_before))
+        with m.If(behind[0] | ~forwards):
+            m.d.sync += recent.eq(0)
+        augend = stored | recent | Mux(previous, total, 0)
+        added = Signal(signed(self.accumulator_width))
+        m.d.comb += added.eq(augend + product)
+        m.d.sync += total.eq(added)
 
         drained_row = delayed(m, self.drain_row, cycles=1, name="drained_row")
         drained_bank = delayed(m, self.drain_bank, cycles=1, name="drained_bank")
@@ -130,14 +137,20 @@ class Accumulate(wiring.Component):
             )
             read, write = bank.read_port(), bank.write_port()
             answers.append(read.data)
+            asks = self.drain & (self.drain_bank == n)
             clears = drains & (drained_bank == n)
+            # A register with a reset of its own takes no logic.
+            written = Signal(signed(self.accumulator_width), name=f"written_{n}")
+            m.d.sync += written.eq(Mux(asks, 0, added))
             m.d.comb += [
-                read.addr.eq(Mux(self.drain & (self.drain_bank == n), self.drain_row, place[1])),
+                read.addr.eq(Mux(asks, self.drain_row, place[1])),
                 write.addr.eq(Mux(clears, drained_row, place[4])),
-                write.data.eq(Mux(clears, 0, total)),
+                write.data.eq(written),
                 write.en.eq(clears | (valid[4] & (place[4][-1] == n))),
             ]
         m.d.sync += stored.eq(Mux(place[2][-1], answers[1], answers[0]))
+        with m.If(forwards):
+            m.d.sync += stored.eq(0)
         with m.If(drains):
             m.d.sync += self.drained.eq(Mux(drained_bank, answers[1], answers[0]))
 

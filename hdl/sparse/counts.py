@@ -121,10 +121,10 @@ class Counts(wiring.Component):
         step = delayed(m, self.step, cycles=2, name="step")
         ahead = Signal(range(self.weight_depth))
         total = Signal(range(self.weight_depth))
-        earlier = (Mux(step.lane > n, word[n], 0) for n in range(self.scan_width - 1))
+        counts_ahead, counts_total = self._add_up(word, step.lane)
         m.d.sync += [
-            ahead.eq(sum(earlier)),
-            total.eq(Mux(valid & step.done, sum(word[n] for n in range(self.scan_width)), 0)),
+            ahead.eq(counts_ahead),
+            total.eq(Mux(valid & step.done, counts_total, 0)),
             self.segment.count.eq(Mux(step.nonzero, word[step.lane], 0)),
             self.segment.activation.eq(step.activation),
             self.segment.final.eq(step.final),
@@ -141,3 +141,19 @@ class Counts(wiring.Component):
         begin(m, origin, base, name="first_base")
 
         return m
+
+    def _add_up(self, word, lane):
+        """Sum of the counts before ``lane``, and of all.
+
+        A tree of sums has both: for each bit of the lane that is 1 it has the sum of the lanes that
+        differ from it in this bit first.
+        """
+        ahead = Const(0)
+        sums = [word[n] for n in range(self.scan_width)]
+        for n in range(len(lane)):
+            sums += [Const(0)] * (len(sums) % 2)
+            width = self.count_width + n
+            firsts = Cat(Const(0, width) | first for first in sums[::2])
+            ahead = ahead + Mux(lane[n], firsts.word_select(lane[n + 1 :], width), 0)
+            sums = [low + high for low, high in zip(sums[::2], sums[1::2], strict=True)]
+        return ahead, sums[0]

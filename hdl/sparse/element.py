@@ -191,9 +191,11 @@ class Element(wiring.Component):
         for name, counter, behind in zip(
             COUNTERS, counters, [*counters[1:], self.counter_in], strict=True
         ):
+            more = Signal(c.counter_width + 1, name=f"{name}_more")
+            m.d.comb += more.eq(counter + 1)
             with m.If(self.shift):
                 m.d.sync += counter.eq(behind)
-            with m.Elif(events[name] & ~counter.all()):
-                m.d.sync += counter.eq(counter + 1)
+            with m.Elif(events[name] & ~more[-1]):
+                m.d.sync += counter.eq(more)
 
         return m

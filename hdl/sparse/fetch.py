@@ -74,8 +74,9 @@ class Fetch(wiring.Component):
     Members
     -------
     delta_width : ``In(ArrayLayout(range(entry_width), 2))``
-        Bits of an entry that are not its code, for each bank. To stand still from the first
-        segment of the bank until the last word is put out.
+        Bits of an entry that are not its code, for each bank: so many at least that the code fits
+        ``code_width``. To stand still from the first segment of the bank until the last word is put
+        out.
     i : ``In(stream.Signature(Segment(...)))``
         A segment is taken with its last word.
     o : ``Out(stream.Signature(Word(...)))``
@@ -94,6 +95,7 @@ class Fetch(wiring.Component):
         self.entry_width = entry_width
         self.row_depth = row_depth
         self.code_width = code_width
+        self.least_delta = max(1, entry_width - code_width)
         self.word = Word(row_depth, code_width, activation_width)
         super().__init__(
             {
@@ -106,17 +108,16 @@ class Fetch(wiring.Component):
             }
         )
 
-    def take_apart(self, m, raw, delta_width):
-        """Entry whose bits in memory are ``raw``."""
+    def take_apart(self, m, raw, more):
+        """Entry whose bits in memory are ``raw``, its delta having ``least_delta + more`` bits."""
         entry = Signal(Entry(self.row_depth, self.code_width))
-        delta = Signal(self.entry_width)
-        code = Signal(self.entry_width)
+        low, high = raw[: self.least_delta], raw[self.least_delta :]
+        rows = Signal.like(entry.rows)
         m.d.comb += [
-            delta.eq(raw & ~(Const(-1, signed(self.entry_width)) << delta_width)),
-            code.eq(raw >> delta_width),
-            entry.escape.eq(code == 0),
-            entry.code.eq(code),
-            entry.rows.eq((delta + 1) << Mux(entry.escape, delta_width, 0)),
+            entry.code.eq(high >> more),
+            entry.escape.eq(entry.code == 0),
+            rows.eq(Cat(low, high & ~(Const(-1, signed(len(high))) << more)) + 1),
+            entry.rows.eq(Mux(entry.escape, rows << self.least_delta << more, rows)),
         ]
         return entry
 
@@ -169,13 +170,13 @@ class Fetch(wiring.Component):
         m.d.sync += raw.eq(read.data)
         earlier_tags = delayed(m, tags, cycles=1, name="tags")
         raw_tags = delayed(m, earlier_tags, cycles=1, name="raw_tags")
-        delta_width = Signal(range(self.entry_width))
-        m.d.sync += delta_width.eq(self.delta_width[earlier_tags.bank])
+        more = Signal(range(self.entry_width - self.least_delta))
+        m.d.sync += more.eq(self.delta_width[earlier_tags.bank] - self.least_delta)
         m.d.comb += words.i.valid.eq(delayed(m, go, cycles=2, name="go"))
         for name in tags.shape().members:
             m.d.comb += words.i.p[name].eq(raw_tags[name])
         for n in range(2):
-            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n], delta_width))
+            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n], more))
         wiring.connect(m, words.o, wiring.flipped(self.o))
 
         return m

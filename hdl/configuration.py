@@ -123,7 +123,7 @@ _RANGES = {
 PRESETS = {
     "pe1": Configuration(elements=1, scan_width=1, weight_depth=1 << 15, row_depth=512),
     "pe4": Configuration(elements=4, weight_depth=1 << 13, row_depth=128),
-    "pe16": Configuration(elements=16, ways=2),
-    "pe32": Configuration(elements=32, ways=2, weight_depth=1 << 11),
-    "pe64": Configuration(elements=64, ways=2, weight_depth=1 << 11),
+    "pe16": Configuration(elements=16, scan_width=8, ways=2),
+    "pe32": Configuration(elements=32, scan_width=8, ways=2, weight_depth=1 << 11),
+    "pe64": Configuration(elements=64, scan_width=8, ways=2, weight_depth=1 << 11),
 }

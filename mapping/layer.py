@@ -61,7 +61,13 @@ class LayerPlan:
 
 
 def lay_out(
-    layer: Layer, configuration: Configuration, *, inputs: np.ndarray, columns: int, split: bool
+    layer: Layer,
+    configuration: Configuration,
+    *,
+    inputs: np.ndarray,
+    columns: int,
+    split: bool,
+    following: np.ndarray | None = None,
 ) -> LayerPlan:
     """Lay ``layer`` out on a device, whether it is large enough or not.
 
@@ -75,12 +81,14 @@ def lay_out(
         Length of that vector.
     split : bool
         Whether each way has columns, and not rows, of its own.
+    following : ndarray of int, ``(layer.outputs,)``, optional
+        As of :func:`~mapping.rows.assign`.
     """
     c = configuration
     teams = c.ways if split else 1
     members = c.elements // teams
     # Blocks are dealt to the teams in turn.
-    outputs = assign(layer, members, team=inputs // c.scan_width % teams)
+    outputs = assign(layer, members, team=inputs // c.scan_width % teams, following=following)
     rows = -(-layer.outputs // members)
     block, lane = np.divmod(inputs[layer.columns], c.scan_width)
     blocks = columns // c.scan_width

@@ -7,12 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from golden.errors import FitError
-from golden.image import Network
+from golden.image import Layer, Network
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
 from hdl.sparse import engine
+from mapping.columns import spread
 from mapping.cycles import count
 from mapping.layer import LayerPlan, lay_out
+from mapping.rows import WORTH
 
 __all__ = ["Plan", "plan"]
 
@@ -112,8 +114,9 @@ def plan(
 ) -> Plan:
     """Lay ``network`` out on a device.
 
-    Rows go to elements by their non-zeros. The order in which a layer's results are drained is the
-    order in which the next one scans them, so that the permutation costs nothing. A layer is split
+    Rows go to elements by their non-zeros, and columns are scanned in an order in which heavy and
+    light ones come by turns. The order in which a layer's results are drained is the order in which
+    the next one scans them, so that the permutation costs nothing. A layer is split
     over the ways if that takes fewer cycles.
 
     Parameters
@@ -151,17 +154,29 @@ def _lay_out(
     """Layers, all of them split or none, or, for None, each as it takes fewer cycles."""
     c = configuration
     columns = -(-network.inputs // c.scan_width) * c.scan_width
-    inputs = np.arange(network.inputs)
+    weights = [_column_weights(layer, c) for layer in network.layers]
+    inputs = np.arange(network.inputs) if weights[0] is None else spread(weights[0])
     layers: list[LayerPlan] = []
     expected = [ACTIVITY] * len(network.layers) if activity is None else activity
-    for layer, active in zip(network.layers, expected, strict=True):
+    followings = [*weights[1:], None]
+    for layer, following, active in zip(network.layers, followings, expected, strict=True):
         # Every way needs a block.
         splits = [False, True] if split is None else [split]
         splits = splits if columns >= c.ways * c.scan_width else [False]
-        options = [lay_out(layer, c, inputs=inputs, columns=columns, split=one) for one in splits]
+        options = [
+            lay_out(layer, c, inputs=inputs, columns=columns, split=one, following=following)
+            for one in splits
+        ]
         layers.append(_fastest(options, c, active))
         inputs, columns = layers[-1].outputs, layers[-1].positions
     return tuple(layers)
+
+
+def _column_weights(layer: Layer, configuration: Configuration) -> np.ndarray | None:
+    """Non-zeros of each column, or None if they are too few to spread the columns."""
+    if layer.nonzeros < WORTH * configuration.elements:
+        return None
+    return np.diff(layer.column_starts)
 
 
 def _fastest(options: list[LayerPlan], configuration: Configuration, activity: float) -> LayerPlan:

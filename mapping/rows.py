@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from golden.image import Layer
+from mapping.columns import spread
 
-__all__ = ["assign"]
+__all__ = ["WORTH", "assign"]
 
-# Weights of an element from which on exchanges are looked for. Fewer take no longer than the
+# Weights of an element from which on it pays to even out its work. Fewer take no longer than the
 # pipeline takes to fill and to empty.
-_WORTH = 16
+WORTH = 16
 # Rows among which exchanges are looked for at a time. More find little more, and take memory and
 # time with the square: 4096 at a time lower the variance of EIE's VGG-7 by 5 % more than 1024 do,
 # in four times the time.
@@ -31,7 +32,13 @@ _CELLS = 1 << 27
 _TOTAL, _FINAL_TOTAL = 1.0, 64.0
 
 
-def assign(layer: Layer, elements: int, *, team: np.ndarray | None = None) -> np.ndarray:
+def assign(
+    layer: Layer,
+    elements: int,
+    *,
+    team: np.ndarray | None = None,
+    following: np.ndarray | None = None,
+) -> np.ndarray:
     """Positions of rows, so that the elements have equal work, whatever activations are zero.
 
     The heaviest row goes first, each to the element with the least work that has room (longest
@@ -52,13 +59,15 @@ def assign(layer: Layer, elements: int, *, team: np.ndarray | None = None) -> np
     team : ndarray of int, ``(layer.inputs,)``, optional
         If columns are shared out too, who has each of them: 0 up to the number of teams. Work is
         made equal in each team, and all teams have the same assignment.
+    following : ndarray of int, ``(layer.outputs,)``, optional
+        Non-zeros of the columns that the rows become in the next layer, which are spread.
 
     Returns
     -------
     ndarray of int64, ``(layer.outputs,)``
         Position of each row: element ``position % elements``, and there row
-        ``position // elements``. Rows of an element stay in their order, and no element has more
-        of them than ``layer.outputs`` shared out equally makes, rounded up.
+        ``position // elements``. No element has more of them than ``layer.outputs`` shared out
+        equally makes, rounded up. Without ``following`` they stay in their order.
 
     Examples
     --------
@@ -74,14 +83,13 @@ def assign(layer: Layer, elements: int, *, team: np.ndarray | None = None) -> np
     work = np.bincount(layer.rows * teams + team[layer.columns], minlength=rows * teams)
     work = work.reshape(rows, teams)
     owner = _deal(work.sum(axis=1), elements)
-    if elements > 1 and layer.nonzeros >= _WORTH * elements:
+    if elements > 1 and layer.nonzeros >= WORTH * elements:
         owner = _exchange(layer, work, owner, elements)
 
-    # The n-th row of an element is how many rows before it have the same owner.
-    order = np.argsort(owner, kind="stable")
-    firsts = np.searchsorted(owner[order], np.arange(elements))
     local = np.empty(rows, np.int64)
-    local[order] = np.arange(rows) - firsts[owner[order]]
+    for element in range(elements):
+        own = np.flatnonzero(owner == element)
+        local[own] = np.arange(len(own)) if following is None else spread(following[own])
     return local * elements + owner
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from golden.image import Layer
 from mapping import rows
+from mapping.columns import spread
 from mapping.rows import assign
 
 
@@ -163,3 +164,15 @@ def test_pairings(count):
 def test_an_element_may_have_no_row():
     assert sorted(assign(layer_of(np.ones((3, 7))), elements=5) % 5) == [0, 1, 2]
     assert sorted(assign(layer_of(np.ones((3, 40))), elements=5) % 5) == [0, 1, 2]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 9))
+def test_rows_of_an_element_are_spread(seed, outputs, elements):
+    rng = np.random.default_rng(seed)
+    layer = layer_of(rng.random((outputs, 20)) < 0.2)
+    following = rng.integers(0, 9, outputs)
+    before, after = assign(layer, elements), assign(layer, elements, following=following)
+    assert np.array_equal(before % elements, after % elements)
+    for element in range(elements):
+        own = np.flatnonzero(after % elements == element)
+        assert (after[own] // elements).tolist() == spread(following[own]).tolist()

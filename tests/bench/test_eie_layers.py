@@ -148,7 +148,8 @@ def test_a_small_layer_on_the_rtl(small):
     per_column = (layer.dense() != 0).sum(axis=0)
     assert row["ideal_cycles"] == pytest.approx((nonzero * per_column).sum(axis=1).mean() / 2)
     assert row["ratio"] < 1
-    assert row["cycles"] > row["ideal_cycles"]
+    assert row["cycles"] > row["stream_cycles"] > row["ideal_cycles"]
+    assert row["stream_ratio"] == pytest.approx(row["ideal_cycles"] / row["stream_cycles"])
     assert row["eie_cycles"] == eie_layers.eie_cycles(layer, nonzero, 2, 7).mean()
     assert row["eie_published_cycles"] is None
     assert row["padding"] + row["starved"] == pytest.approx(1 - row["ideal_cycles"] / row["cycles"])
@@ -162,15 +163,19 @@ def test_a_small_layer_on_the_rtl(small):
     assert "small" in text
 
 
-def test_what_differs_from_the_prediction_is_an_error(small, monkeypatch):
-    predict = eie_layers.predict
+@pytest.mark.parametrize(
+    ("model", "where"),
+    [("predict", "vector 0"), ("predict_stream", "all vectors, back to back")],
+)
+def test_what_differs_from_the_prediction_is_an_error(small, monkeypatch, model, where):
+    predict = getattr(eie_layers, model)
 
     def wrong(laid, activations):
         found = predict(laid, activations)
         return dataclasses.replace(found, cycles=found.cycles + 1)
 
-    monkeypatch.setattr(eie_layers, "predict", wrong)
-    with pytest.raises(MismatchError, match="vector 0: the RTL takes"):
+    monkeypatch.setattr(eie_layers, model, wrong)
+    with pytest.raises(MismatchError, match=f"{where}: the RTL takes"):
         measured()
 
 

@@ -18,7 +18,8 @@ A row of the table, and of the list ``layers`` of the JSON, has
 ``ideal_cycles``
     Products of two non-zeros, over elements: no padding, no wait, perfect balance.
 ``cycles``
-    What the RTL takes, from the start of the layer until the next one could start.
+    What the RTL takes, from the start of the layer until all of its products are added up. The
+    next one can start earlier, and is scanned while sums are drained.
 ``ratio``
     The first over the second, mean over the vectors; 1 is perfect.
 ``stream_cycles``, ``stream_ratio``
@@ -581,9 +582,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.eie_layers", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--pes", type=int, default=64, help="elements (default: 64)")
+    parser.add_argument(
+        "--pes",
+        type=int,
+        choices=[1 << n for n in range(9)],
+        default=64,
+        metavar="PES",
+        help="elements, a power of two up to 256 (default: 64)",
+    )
     parser.add_argument("--set", choices=SETS, default="uniform", help="how weights are spread")
-    parser.add_argument("--vectors", type=int, default=16, help="activation vectors (default: 16)")
+    parser.add_argument(
+        "--vectors",
+        type=int,
+        choices=range(1, 1001),
+        default=16,
+        metavar="VECTORS",
+        help="activation vectors, up to 1000 (default: 16)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layers", default=",".join(BENCHMARKS), help="names, with commas")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -42,7 +42,7 @@ class Sequencer(wiring.Component):
 
     Two runs are under way at the most, for that is how many banks of accumulators there are. After
     a reset, counters and both banks are cleared first, which takes
-    ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
+    ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.latency(c))`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report
     before, then the counters of each element in the order of

@@ -346,7 +346,8 @@ class _Control:
         per_row = self.results // [layer.rows for layer in of_run]
         self.read = 2 + self.results - per_row
         self.drained = self.results + Drain.latency(c)
-        self.arrives = Drain.latency(c) + Queue.latency(c.activation_depth // c.scan_width)
+        self.through = Queue.latency(c.activation_depth // c.scan_width)
+        self.arrives = Drain.latency(c) + self.through
         self.splits = np.array([layer.split for layer in of_run])
         self.last = np.array([layer is layers[-1] for layer in of_run])
         self.source = np.array([-1 if run.source is None else run.source for run in runs])
@@ -415,8 +416,8 @@ class _Control:
 
         oldest = np.minimum(finished, number - 1)
         results, last = self.results[oldest], self.last[oldest]
-        # A block of the result goes on in the second cycle after it came.
-        in_output = np.clip(self.output_until - now, 0, np.minimum(2, results))
+        # A block of the result is gone as soon as it is through the queue.
+        in_output = np.clip(self.output_until - now, 0, np.minimum(self.through, results))
         level = np.where(last, in_output, self.pushed - self.popped_before)
         finishes = (finished < launched) & (ended > finished)
         finishes &= (now >= self.draining_until) & (self.depth - level >= results)
@@ -431,7 +432,7 @@ class _Control:
         self.finish_at[line[finishes], oldest[finishes]] = now
         until = now + self.drained[oldest]
         self.draining_until = np.where(finishes, until, self.draining_until)
-        self.output_until = np.where(finishes & last, until + 2, self.output_until)
+        self.output_until = np.where(finishes & last, until + self.through, self.output_until)
         self.pushed = self.pushed + np.where(finishes & ~last, results, 0)
         self.finished = finished + finishes
 

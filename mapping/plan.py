@@ -18,8 +18,8 @@ from mapping.rows import WORTH
 
 __all__ = ["Plan", "plan"]
 
-# Share of activations that a plan takes to be non-zero where it has to choose: between the 18 and
-# 41 % of the layers in EIE's table III, and those that are all non-zero.
+# Share of activations that a plan takes to be non-zero where it has to choose. Layers behind a
+# rectifier have 18 to 41 % in EIE's table III; the more there are, the more a choice matters.
 ACTIVITY = 0.4
 # Random vectors to predict cycles for. One alone may prefer what others do not.
 _SAMPLES = 8

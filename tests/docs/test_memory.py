@@ -1,7 +1,9 @@
 """``docs/memory.md`` is complete, and right about what happens when something is wrong."""
 
 import dataclasses
+import re
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,6 +256,18 @@ def simulate(scenario):
     sim.add_testbench(testbench)
     sim.run()
     assert passed
+
+
+def test_descriptor_of_the_example():
+    page = Path("docs/memory.md").read_text()
+    said = re.search(r"has (\d+) bits here: ([\d, ]+) and (\d)\. .*?`(\w)_(\w{8})`", page, re.S)
+    total, widths, last, high, low = said.groups()
+    fields = Machine(dataclasses.asdict(DEVICE)).fields.values()
+    fields = [*(most.bit_length() for most in fields), *[DEVICE.activation_width] * 2, 1]
+    assert [*map(int, widths.split(",")), int(last)] == fields
+    assert int(total) == sum(fields)
+    at = LOAD.index(header(LAYERS, 2))
+    assert LOAD[at + 1 : at + 3] == [int(low, 16), int(high, 16)]
 
 
 def test_reset():

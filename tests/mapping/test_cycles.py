@@ -103,6 +103,20 @@ def test_useful_products_one_by_one():
             assert counted[vector, index] == products
 
 
+@pytest.mark.parametrize("depth", [8, 10])
+def test_stream_through_shallow_queues(depth):
+    """Blocks go through a queue of four faster than through a deeper one."""
+    device = Configuration(elements=4, scan_width=2, activation_depth=depth)
+    network = random_network(np.random.default_rng(0), shape=(5, 7), density=0.5)
+    laid = plan(network, device)
+    inputs = np.random.default_rng(1).integers(-999, 999, (7, 5))
+    predicted = predict_stream(laid, [inputs])
+    with CompiledModel(device) as model:
+        model.load(laid)
+        model.run(inputs)
+        assert model.report().cycles == predicted.cycles.sum(axis=0).tolist()
+
+
 def test_never_fewer_cycles_than_the_busiest_element_needs():
     rng = np.random.default_rng(0)
     network = random_network(rng, shape=(300, 100, 10), density=0.1)

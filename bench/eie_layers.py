@@ -31,6 +31,9 @@ A row of the table, and of the list ``layers`` of the JSON, has
     Table IV's time at 800 MHz, if there are 64 elements. It is for other weights and vectors.
 ``bits_per_nonzero``
     All that the elements' memories hold for the layer (entries, escapes, counts) over its weights.
+``image_bits_per_nonzero``, ``entropy``
+    All of the image over its weights, and the entropy of a code and of the zeros between two of
+    them, as they occur.
 ``padding``, ``starved``
     Share of the elements' cycles in which they took escapes only, and nothing.
 """
@@ -51,7 +54,7 @@ import numpy as np
 import torch
 
 from golden.errors import MismatchError, PrunusError
-from golden.image import Layer, Network
+from golden.image import Layer, Network, to_bytes
 from golden.network import run as golden_run
 from hdl.configuration import Configuration
 from mapping import Plan, plan
@@ -296,6 +299,17 @@ def stored_bits(laid: Plan) -> int:
     return entries + counts
 
 
+def entropy(layer: Layer) -> float:
+    """Bits that a weight's code and the zeros in front of it have, each by how often it occurs."""
+    positions = layer.columns.astype(np.int64) * layer.outputs + layer.rows
+    bits = 0.0
+    for symbols in layer.codes, np.diff(positions, prepend=-1):
+        _, counts = np.unique(symbols, return_counts=True)
+        shares = counts / len(symbols)
+        bits -= float((shares * np.log2(shares)).sum())
+    return bits
+
+
 def on_hardware(
     model: CompiledModel, laid: Plan, inputs: np.ndarray
 ) -> tuple[Prediction, Prediction]:
@@ -378,8 +392,8 @@ def measure(
                 # Where weights lie does not depend on the width of a count.
                 laid = [dataclasses.replace(one, configuration=device) for one in laid]
                 log(f"{benchmark.name}: {vectors} vectors on the RTL")
-                (layer,) = networks[benchmark].layers
-                rows[benchmark.name] = _row(benchmark, layer, model, laid, vectors, seed)
+                network = networks[benchmark]
+                rows[benchmark.name] = _row(benchmark, network, model, laid, vectors, seed)
     layers = [rows[name] for name in names]
     return {
         "pes": elements,
@@ -398,7 +412,7 @@ def measure(
 
 def _row(
     benchmark: Benchmark,
-    layer: Layer,
+    network: Network,
     model: CompiledModel,
     laid: list[Plan],
     vectors: int,
@@ -410,6 +424,7 @@ def _row(
     cycles = sum(one.cycles[:, 0] for one in counted)
     stream_cycles = sum(int(one.cycles.sum()) for one in streams)
     ideal = sum(useful(one, [inputs])[:, 0] for one in laid) / elements
+    (layer,) = network.layers
     eie = eie_cycles(layer, inputs != 0, elements, EIE_DEPTH - 1)
     nonzeros = layer.nonzeros
     entries = sum(len(one.layers[0].entries.values) for one in laid)
@@ -441,6 +456,8 @@ def _row(
         "eie_published_cycles": round(MEGAHERTZ * benchmark.actual) if elements == 64 else None,
         "speedup": float((eie / cycles).mean()),
         "bits_per_nonzero": sum(map(stored_bits, laid)) / nonzeros,
+        "image_bits_per_nonzero": 8 * len(to_bytes(network)) / nonzeros,
+        "entropy": entropy(layer),
         "escapes": entries / nonzeros - 1,
         "padding": share("padding"),
         "starved": share("starved"),
@@ -453,17 +470,18 @@ def table(document: dict[str, Any]) -> str:
 {document["pes"]} elements, {document["set"]} weights, mean of {document["vectors"]} vectors, \
 seed {document["seed"]}; {document["seconds"]:.0f} s
 
-         |     EIE, cycles     |       here, on the RTL       | back to back    | bits per
-layer    | published same data |  ideal  cycles  ideal/cycles | cycles    ratio | non-zero  \
-padding  starved"""
+         |     EIE, cycles     |       here, on the RTL       |  back to back   | bits per non-zero
+layer    | published same data |  ideal  cycles  ideal/cycles | cycles    ratio |   RTL  image \
+entropy | padding starved"""
     rows = []
     for row in document["layers"]:
         published = row["eie_published_cycles"] or "-"
         rows.append(
             f"{row['name']:9}|{published:>10}{row['eie_cycles']:10.0f} |{row['ideal_cycles']:7.0f}"
             f"{row['cycles']:8.0f}{row['ratio']:12.4f}  |{row['stream_cycles']:7.0f}"
-            f"{row['stream_ratio']:9.4f} |{row['bits_per_nonzero']:7.2f}"
-            f"{100 * row['padding']:9.2f} %{100 * row['starved']:7.2f} %"
+            f"{row['stream_ratio']:9.4f} |{row['bits_per_nonzero']:6.2f}"
+            f"{row['image_bits_per_nonzero']:7.2f}{row['entropy']:8.2f} |"
+            f"{100 * row['padding']:6.2f} %{100 * row['starved']:6.2f} %"
         )
     foot = f"""
 ideal/cycles: geometric mean {document["geomean_ratio"]:.4f}, least \

@@ -105,6 +105,22 @@ def test_cycles_of_eie(seed, columns, elements, depth, activity):
     assert found.tolist() == [recurrence(counts, vector, depth) for vector in vectors]
 
 
+def test_entropy():
+    """Of 4 codes in equal shares, and gaps that are 0 three times and 2 once."""
+    codes = np.array([[1, 2, 0, 0, 3, 4, 0, 0]], np.uint8)
+    layer = Layer.from_matrix(
+        "fc",
+        codes,
+        codebook=np.arange(8, dtype=np.int16),
+        code_width=3,
+        weight_radix=0,
+        bias=np.zeros(1, np.int32),
+        output_radix=0,
+        activation="none",
+    )
+    assert eie_layers.entropy(layer) == pytest.approx(2 + 0.75 * np.log2(4 / 3) + 0.25 * 2)
+
+
 @pytest.mark.parametrize("kind", eie_layers.SETS)
 def test_networks_are_as_dense_as_said(kind):
     benchmark = dataclasses.replace(SMALL, inputs=2000, outputs=500)
@@ -157,6 +173,7 @@ def test_a_small_layer_on_the_rtl(small):
     least = entries * device["entry_width"] + 2 * 72 * device["count_width"]
     # Each element has an even number of entries.
     assert 0 <= row["bits_per_nonzero"] * layer.nonzeros - least <= 2 * device["entry_width"] + 1
+    assert row["image_bits_per_nonzero"] > row["entropy"]
     assert document["geomean_ratio"] == pytest.approx(row["ratio"])
     text = eie_layers.table(document)
     assert f"{row['cycles']:.0f}" in text

@@ -199,7 +199,7 @@ def _memories(plan: "Plan") -> list[dict[str, Any]]:
         "rows of an element": ("row_depth", max(layer.rows for layer in layers)),
         "codebook values": ("codebook_depth", sum(len(x.layer.codebook) for x in layers)),
         "biases": ("bias_depth", sum(layer.positions for layer in layers)),
-        "activations": ("activation_depth", max(max(x.columns, x.positions) for x in layers)),
+        "activations": ("activation_depth", max(layer.positions for layer in layers)),
         "layers": ("layer_depth", len(layers)),
     }
     return [

@@ -49,7 +49,8 @@ class Configuration:
     bias_depth: int = 1024
     """Biases, of all layers together, padded to ``elements``."""
     activation_depth: int = 1024
-    """Activations in the longest vector, padded to ``elements``."""
+    """Activations in the longest result of a layer, padded to ``elements``. A vector of input may
+    be longer, as long as there are columns."""
     layer_depth: int = 16
     """Layers in the longest program."""
     counter_width: int = 32
@@ -93,6 +94,11 @@ class Configuration:
     def groups(self) -> int:
         """Groups of ``scan_width`` elements that are drained one after another."""
         return self.elements // self.scan_width
+
+    @property
+    def vector_blocks(self) -> int:
+        """Blocks in the longest vector that there are columns for: those of all ways."""
+        return self.ways * self.column_depth // self.scan_width
 
 
 # Parameters that are counted in activations and stored ``scan_width`` at a time.

@@ -208,7 +208,7 @@ def _shortages(
         need(where, "code_width", layer.code_width, c.code_width)
         need(where, "entry_width", layer.code_width + 1, c.entry_width)
         need(where, "count_width", int(one.entries.counts.max()).bit_length(), c.count_width)
-        need(where, "activation_depth", max(one.columns, one.positions), c.activation_depth)
+        need(where, "activation_depth", one.positions, c.activation_depth)
         need(where, "row_depth", one.rows, c.row_depth)
         weights = layer.codebook.astype(np.int64)
         widest = int(np.where(weights < 0, ~weights, weights).max())

@@ -27,7 +27,7 @@ class Layer(data.StructLayout):
         c = configuration
         super().__init__(
             {
-                "blocks": range(c.activation_depth // c.scan_width + 1),  # of the input
+                "blocks": range(c.vector_blocks + 1),  # of the input
                 "delta_width": range(c.entry_width),
                 "codebook": range(c.codebook_depth),
                 "scaling": Scaling(c),
@@ -152,7 +152,7 @@ class Engine(wiring.Component):
             m.submodules[f"scan_{n}"] = scan = Scan(
                 scan_width=c.scan_width,
                 activation_width=c.activation_width,
-                depth=c.activation_depth // c.scan_width,
+                depth=c.vector_blocks,
             )
             scans.append(scan)
             # Of blocks that are dealt out in turn, the first ways may get one more.

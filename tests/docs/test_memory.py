@@ -35,7 +35,7 @@ class Machine:
     def __init__(self, parameters):
         self.__dict__.update(parameters)
         self.fields = {
-            "blocks": self.activation_depth // self.scan_width,
+            "blocks": self.ways * self.column_depth // self.scan_width,
             "delta_width": self.entry_width - 1,
             "codebook": self.codebook_depth - 1,
             "rows": self.row_depth,

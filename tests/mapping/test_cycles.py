@@ -103,18 +103,23 @@ def test_useful_products_one_by_one():
             assert counted[vector, index] == products
 
 
+@pytest.mark.parametrize("ways", [1, 2])
 @pytest.mark.parametrize("depth", [8, 10])
-def test_stream_through_shallow_queues(depth):
-    """Blocks go through a queue of four faster than through a deeper one."""
-    device = Configuration(elements=4, scan_width=2, activation_depth=depth)
-    network = random_network(np.random.default_rng(0), shape=(5, 7), density=0.5)
-    laid = plan(network, device)
-    inputs = np.random.default_rng(1).integers(-999, 999, (7, 5))
-    predicted = predict_stream(laid, [inputs])
+def test_shallow_queues(depth, ways):
+    """Blocks go through a queue of four faster than through a deeper one, and a vector of input may
+    be longer than what they hold."""
+    device = Configuration(elements=4, scan_width=2, ways=ways, activation_depth=depth)
     with CompiledModel(device) as model:
-        model.load(laid)
-        model.run(inputs)
-        assert model.report().cycles == predicted.cycles.sum(axis=0).tolist()
+        for inputs in 5, 300:
+            rng = np.random.default_rng(inputs)
+            network = random_network(rng, shape=(inputs, 7, 3), density=0.5)
+            laid = plan(network, device)
+            vectors = inputs_of(rng, network, 7, 0.3)
+            predicted = predict_stream(laid, activations_of(network, vectors))
+            answers = run(network, torch.from_numpy(vectors))[-1][1].numpy()
+            model.load(laid)
+            assert np.array_equal(model.run(vectors).outputs, answers)
+            assert model.report().cycles == predicted.cycles.sum(axis=0).tolist()
 
 
 def test_never_fewer_cycles_than_the_busiest_element_needs():

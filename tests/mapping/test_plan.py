@@ -101,7 +101,7 @@ TOO_SMALL = {
     "activation_width": (8, "all layers together: activation_width must be at least 16, not 8"),
     "code_width": (3, "layer 'fc1': code_width must be at least 4, not 3"),
     "count_width": (2, r"layer 'fc1': count_width must be at least \d, not 2"),
-    "activation_depth": (12, "layer 'fc1': activation_depth must be at least 22, not 12"),
+    "activation_depth": (12, "layer 'fc1': activation_depth must be at least 16, not 12"),
     "row_depth": (3, "layer 'fc1': row_depth must be at least 4, not 3"),
     "weight_width": (8, r"layer 'fc1': weight_width must be at least \d+, not 8"),
     "accumulator_width": (24, r"layer 'fc1': accumulator_width must be at least \d+, not 24"),

@@ -28,7 +28,7 @@ class RecipeError(PrunusError):
 
 
 class DataError(PrunusError):
-    """A data set is missing or damaged."""
+    """A file or a data set is missing or damaged."""
 
 
 class MismatchError(PrunusError):

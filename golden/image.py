@@ -6,8 +6,6 @@
 import hashlib
 import json
 import os
-import secrets
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +14,8 @@ import numpy as np
 
 from golden import coding, container
 from golden.coding import Spec, Streams
-from golden.errors import ImageError, brief
+from golden.errors import DataError, ImageError, brief
+from golden.files import check_file, write_whole
 from golden.layers import MAX_LAYERS, MAX_NONZEROS, MAX_SIDE, Layer, Network
 
 __all__ = [
@@ -64,8 +63,7 @@ class Ledger(NamedTuple):
 def save(network: Network, path: str | os.PathLike[str]) -> None:
     """Writes the image of ``network``, at once and whole.
 
-    The bytes go to a temporary file in the folder of ``path``, which then takes the name
-    ``path``. Whatever goes wrong, what was there before stays, and nothing else.
+    Whatever goes wrong, what was there before stays, and nothing else.
 
     Raises
     ------
@@ -74,18 +72,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
-    path = Path(path)
-    data = to_bytes(network)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole({Path(path): to_bytes(network)})
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -99,13 +86,9 @@ def load(path: str | os.PathLike[str]) -> Network:
     """
     path = Path(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path}: must be a file")
-        if status.st_size > MAX_FILE:
-            raise ImageError(f"{path}: must have at most {MAX_FILE} bytes, not {status.st_size}")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = check_file(path, MAX_FILE).read_bytes()
+    except DataError as error:
+        raise ImageError(str(error)) from None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
     try:

@@ -1,9 +1,7 @@
 """Checkpoints: one safetensors file per stage, its metadata saying how far the stage has come."""
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from golden.errors import DataError
+from golden.files import write_whole
 
 __all__ = ["Checkpoint", "read", "write"]
 
@@ -47,16 +46,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         What to keep.
     """
     state = json.dumps({"key": checkpoint.key, "epoch": checkpoint.epoch}, sort_keys=True)
-    data = save(checkpoint.tensors, metadata={"prunus-checkpoint": state})
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole({path: save(checkpoint.tensors, metadata={"prunus-checkpoint": state})})
 
 
 def read(path: Path) -> Checkpoint | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.errors import RecipeError
+from golden.files import LARGEST_TEXT, check_file
 from golden.layers import MAX_NAME, MAX_SIDE
 from golden.nets.sources import DATASETS
 from golden.recipes import FOLDER, bundled_recipes
@@ -251,6 +252,8 @@ def load_recipe(source: str | Path) -> Recipe:
     ------
     RecipeError
         If there is no such recipe, or anything is wrong with it.
+    DataError
+        If it is no file, or far too large.
 
     Examples
     --------
@@ -261,7 +264,7 @@ def load_recipe(source: str | Path) -> Recipe:
     if str(source) in bundled_recipes():
         path = FOLDER / f"{source}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = check_file(path, LARGEST_TEXT).read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(
             f"recipe {str(source)!r} must be a TOML file or one of "
@@ -306,7 +309,7 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{origin} must be TOML: {error}") from error
     _refuse(_problems(values), origin)
     sections = {

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from golden.errors import DataError
+from golden.files import check_file
 from golden.nets.lenet import perceptron
 
 __all__ = ["check_network", "load_weights"]
@@ -41,14 +42,14 @@ def load_weights(path: Path) -> nn.Sequential:
     Raises
     ------
     DataError
-        If the file cannot be read, or is not such a network: everything wrong with it, by name.
+        If the file is not such a network: everything wrong with it, by name.
+    OSError
+        If the file cannot be read.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise DataError(f"{path} must have at most {LARGEST_FILE} bytes")
-        with safe_open(path, framework="pt") as file:
+        with safe_open(check_file(path, LARGEST_FILE), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise DataError(f"{path} is no safetensors file: {error}") from error
 
     names = {name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] in PARTS}

@@ -2,12 +2,10 @@ import hashlib
 import json
 import os
 import re
-import resource
 import stat
 import subprocess
 import sys
 import tracemalloc
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from tests.golden.strategies import (
     small_network,
     uint8,
 )
+from tests.limits import full_disk
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "image.md"
 
@@ -330,17 +329,6 @@ def test_saved_file_has_ordinary_permissions(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-@contextmanager
-def full_disk():
-    """No file can grow beyond 100 bytes."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize("existing", [False, True])

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from golden.compress import checkpoint
 from golden.compress.checkpoint import Checkpoint
 from golden.errors import DataError
+from tests.limits import full_disk
 
 KEY = "0123456789abcdef" * 4
 
@@ -46,6 +47,14 @@ def test_interrupted_write_leaves_the_old_one(error, tmp_path, monkeypatch):
         checkpoint.write(path, sample(2))
     assert list(tmp_path.iterdir()) == [path]
     assert checkpoint.read(path).epoch == 1
+
+
+def test_full_disk_is_said_of_the_checkpoint(tmp_path):
+    path = tmp_path / "train.safetensors"
+    with full_disk(), pytest.raises(OSError, match="File too large") as error:
+        checkpoint.write(path, sample())
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_truncated(tmp_path):

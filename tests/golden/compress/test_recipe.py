@@ -4,7 +4,7 @@ import re
 import pytest
 
 from golden.compress.recipe import Recipe, load_recipe, parse_recipe
-from golden.errors import RecipeError
+from golden.errors import DataError, RecipeError
 from golden.recipes import FOLDER, bundled_recipes
 
 GOOD = """
@@ -196,6 +196,16 @@ def test_no_such_recipe(tmp_path):
     path.write_bytes(b'name = "\xe9"')
     with pytest.raises(RecipeError, match=r"latin.toml must be UTF-8: "):
         load_recipe(path)
+
+
+def test_what_is_no_file():
+    with pytest.raises(DataError, match=r"^/dev/zero: must be a file$"):
+        load_recipe("/dev/zero")
+
+
+def test_deep_nesting():
+    with pytest.raises(RecipeError, match=r"^x must be TOML: "):
+        parse_recipe("x = " + 10_000 * "[", origin="x")
 
 
 def test_file(tmp_path):

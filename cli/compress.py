@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.info import ledger_document, show_ledger
-from cli.output import Output, check_apart, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent
 from cli.verb import FILE, verb
 from golden.errors import DataError
+from golden.files import write_whole
 from golden.recipes import bundled_recipes
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def command(
             report=report,
             resume=not no_resume,
         )
-    write_whole(target, result.path.read_bytes())
+    write_whole({target: result.path.read_bytes()})
     document = stages_document(result, target)
     if output.emit(document):
         return

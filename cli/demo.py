@@ -1,7 +1,6 @@
 """``prunus demo``: everything, on a small network."""
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from cli.compress import show_stages, stages_document, telling
 from cli.explain import device_document, plan_or_say_why
 from cli.info import show_ledger
 from cli.inputs import read_inputs
-from cli.output import Output, percent, plain, write_whole
+from cli.output import Output, percent, to_json
 from cli.simulate import CLOCK, MACHINE_DEPENDENT, build, show_layers, simulate
 from cli.verb import FILE, verb
 from cli.verilog import write_verilog
 from golden.errors import DataError, MismatchError
+from golden.files import write_whole
 
 __all__ = ["command"]
 
@@ -55,7 +55,11 @@ def command(output: Output, folder: Path, clock: float) -> None:
     from cli.plots import draw
     from golden.compress.pipeline import compress
     from golden.compress.recipe import load_recipe
+    from sim.toolchain import require
 
+    # What is missing is said now, not after the training.
+    for program in "verilator", "g++":
+        require(program)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(parents=True)
     if not folder.is_dir():
@@ -63,7 +67,7 @@ def command(output: Output, folder: Path, clock: float) -> None:
     image = folder / f"{_RECIPE}.prunus"
     with telling(output) as report:
         result = compress(load_recipe(_RECIPE), folder / "work", report=report)
-    write_whole(image, result.path.read_bytes())
+    write_whole({image: result.path.read_bytes()})
     compression = stages_document(result, image)
 
     configuration = find_device(_DEVICE)
@@ -94,8 +98,7 @@ def command(output: Output, folder: Path, clock: float) -> None:
     }
     # What depends on the machine that simulates is not for the file: it is always the same.
     lasting = {key: value for key, value in simulation.items() if key not in MACHINE_DEPENDENT}
-    text = json.dumps({**document, "simulation": lasting}, indent=2, default=plain)
-    write_whole(files[-1], f"{text}\n")
+    write_whole({files[-1]: to_json({**document, "simulation": lasting}) + "\n"})
     if output.emit(document):
         return
     show_stages(output, compression)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from golden.errors import PrunusError
+from golden.files import LARGEST_TEXT, check_file
 from hdl.configuration import PRESETS, Configuration
 
-__all__ = ["DeviceFileError", "find_device", "parse_device"]
+__all__ = ["DeviceFileError", "device_file", "find_device", "parse_device"]
 
 _KEYS = {field.name: field.default for field in fields(Configuration)}
 # What is wrong with a value by itself, rather than together with another one.
@@ -19,6 +20,11 @@ _ALONE = re.compile(r"must be (a positive integer|\d+ to \d+), not")
 
 class DeviceFileError(PrunusError):
     """There is no such device, or its file is wrong; the message lists all that is."""
+
+
+def device_file(name: str) -> Path | None:
+    """The file that :func:`find_device` reads, or None if ``name`` is a preset."""
+    return None if name in PRESETS else Path(name)
 
 
 def find_device(name: str) -> Configuration:
@@ -34,23 +40,26 @@ def find_device(name: str) -> Configuration:
     ------
     DeviceFileError
         If there is no such device, or anything is wrong with its file.
+    DataError
+        If it is no file, or far too large.
 
     Examples
     --------
     >>> find_device("pe4").elements
     4
     """
-    if name in PRESETS:
+    path = device_file(name)
+    if path is None:
         return PRESETS[name]
-    path = Path(name)
     try:
-        return parse_device(path.read_text(encoding="utf-8"), origin=name)
+        text = check_file(path, LARGEST_TEXT).read_text(encoding="utf-8")
     except OSError as error:
         raise DeviceFileError(
             f"device {name!r} must be one of {', '.join(PRESETS)}, or a TOML file: {error.strerror}"
         ) from error
     except UnicodeDecodeError as error:
         raise DeviceFileError(f"{name} must be UTF-8: {error}") from error
+    return parse_device(text, origin=name)
 
 
 def parse_device(text: str, *, origin: str) -> Configuration:

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from cli.inputs import Options, accuracy, input_options, read_inputs
-from cli.output import Output, check_apart, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent
 from cli.runs import run_golden
 from cli.verb import FILE, IMAGE, verb
 from golden.errors import MismatchError
+from golden.files import write_whole
 
 __all__ = ["command"]
 
@@ -58,10 +59,11 @@ def command(
     given = read_inputs(network, inputs)
     layers = run_golden(network, given.vectors, output)
     outputs = layers[-1].outputs
+    contents: dict[Path, bytes | str] = {}
     if answers is not None:
         buffer = io.BytesIO()
         np.save(buffer, outputs)
-        write_whole(answers, buffer.getvalue())
+        contents[answers] = buffer.getvalue()
     if intermediates is not None:
         arrays = {"inputs": given.vectors}
         for layer, found in zip(network.layers, layers, strict=True):
@@ -69,7 +71,8 @@ def command(
             arrays[f"{layer.name}.outputs"] = found.outputs
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        write_whole(intermediates, buffer.getvalue())
+        contents[intermediates] = buffer.getvalue()
+    write_whole(contents)
     if given.answers is not None and not np.array_equal(given.answers, outputs):
         vector, row = np.argwhere(given.answers != outputs)[0]
         raise MismatchError(

@@ -11,6 +11,7 @@ import click
 
 from cli.verb import FILE
 from golden.errors import DataError
+from golden.files import check_file
 from golden.nets.sources import DATASETS
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def accuracy(outputs: "np.ndarray", labels: "np.ndarray | None") -> float | None
 def _from_file(network: "Network", path: Path) -> Inputs:
     import numpy as np
 
-    if path.stat().st_size > _LARGEST:
-        raise DataError(f"{path}: must have at most {_LARGEST} bytes")
+    check_file(path, _LARGEST)
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from golden.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "check_apart", "check_target", "percent", "plain", "write_whole"]
+__all__ = ["Output", "check_apart", "check_target", "percent", "to_json"]
 
 Cell = str | int | float | None
 # Columns of the widest table.
@@ -53,7 +52,7 @@ class Output:
     def emit(self, document: dict[str, Any]) -> bool:
         """Write the document if there is to be one. Whether it was."""
         if self.as_json:
-            print(json.dumps(document, indent=2, allow_nan=False, default=plain))
+            print(to_json(document))
         return self.as_json
 
     def say(self, *lines: str) -> None:
@@ -180,38 +179,6 @@ def check_apart(targets: Iterable[Path | None], sources: Iterable[Path | None] =
             seen[real] = "is another output as well"
 
 
-def write_whole(path: Path, content: bytes | str) -> Path:
-    """Write a file at once: if anything goes wrong, what was there before stays.
-
-    Parameters
-    ----------
-    path : Path
-        Where the file is to be.
-    content : bytes or str
-        All of it; text becomes UTF-8.
-
-    Returns
-    -------
-    Path
-        ``path``.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        # The temporary name says nothing to anybody.
-        error.filename, error.filename2 = str(path), None
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
-
-
 def _text(cell: Cell) -> str:
     match cell:
         case None:
@@ -223,8 +190,12 @@ def _text(cell: Cell) -> str:
     return cell
 
 
-def plain(value: Any) -> Any:
-    """Arrays and numbers of numpy, and paths, as JSON has them."""
+def to_json(document: dict[str, Any]) -> str:
+    """``document`` as text. It may have arrays and numbers of numpy, and paths."""
+    return json.dumps(document, indent=2, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Path):

@@ -7,14 +7,14 @@ kind of colour vision can tell apart.
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from cli.compress import stage_rows
-from cli.output import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from golden.files import write_whole
 
 __all__ = ["draw"]
 
@@ -60,9 +60,7 @@ def draw(compression: dict[str, Any], simulation: dict[str, Any], folder: Path) 
     list of Path
         What was written: a PNG and an SVG of each picture.
     """
-    import matplotlib as mpl
-
-    written = []
+    contents: dict[Path, bytes | str] = {}
     with mpl.rc_context(_STYLE):
         for name, figure in (
             ("bytes", _bytes(compression)),
@@ -73,20 +71,19 @@ def draw(compression: dict[str, Any], simulation: dict[str, Any], folder: Path) 
             for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=suffix, dpi=200, transparent=True, metadata=metadata)
-                written.append(write_whole(folder / f"{name}.{suffix}", buffer.getvalue()))
-    return written
+                contents[folder / f"{name}.{suffix}"] = buffer.getvalue()
+    write_whole(contents)
+    return list(contents)
 
 
-def _figure(title: str) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
+def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     axes.set_title(title)
     return figure, axes
 
 
-def _bytes(compression: dict[str, Any]) -> "Figure":
+def _bytes(compression: dict[str, Any]) -> Figure:
     figure, axes = _figure(f"Size of {compression['recipe']} after each stage")
     rows = stage_rows(compression)
     names = [name for name, _ in rows]
@@ -100,7 +97,7 @@ def _bytes(compression: dict[str, Any]) -> "Figure":
     return figure
 
 
-def _accuracy(compression: dict[str, Any]) -> "Figure":
+def _accuracy(compression: dict[str, Any]) -> Figure:
     figure, axes = _figure(f"Accuracy of {compression['recipe']} after each stage")
     rows = stage_rows(compression)
     values = [100 * measure["accuracy"] for _, measure in rows]
@@ -125,7 +122,7 @@ def _accuracy(compression: dict[str, Any]) -> "Figure":
     return figure
 
 
-def _cycles(simulation: dict[str, Any]) -> "Figure":
+def _cycles(simulation: dict[str, Any]) -> Figure:
     device = simulation["device"]
     figure, axes = _figure(f"Cycles per vector on {device['elements']} processing elements")
     layers = simulation["layers"]
@@ -147,7 +144,7 @@ def _cycles(simulation: dict[str, Any]) -> "Figure":
     return figure
 
 
-def _load(simulation: dict[str, Any]) -> "Figure":
+def _load(simulation: dict[str, Any]) -> Figure:
     figure, axes = _figure("What the processing elements do, mean of all vectors")
     vectors = simulation["inputs"]["vectors"]
     counters = simulation["elements"]

@@ -9,10 +9,11 @@ import click
 
 from cli.explain import device_document, plan_or_say_why
 from cli.inputs import Inputs, Options, accuracy, input_options, read_inputs
-from cli.output import Output, check_apart, check_target, percent, write_whole
+from cli.output import Output, check_apart, check_target, percent
 from cli.runs import activations, predict_run, run_golden
 from cli.verb import DEVICE, FILE, IMAGE, verb
 from golden.errors import MismatchError, ToolError
+from golden.files import write_whole
 
 if TYPE_CHECKING:
     from cli.runs import Golden
@@ -77,14 +78,13 @@ def command(
     non-zeros over the elements; the products; and cycles that elements lost to padding, summed over
     the elements. Images per second are of vectors sent back to back.
     """
-    from cli.device import find_device
+    from cli.device import device_file, find_device
     from golden.image import digest, load
 
-    beside = waves and waves.with_suffix(".gtkw")
-    for path in waves, beside, answers:
-        if path is not None:
-            check_target(path)
-    check_apart([waves, beside, answers], [image, inputs["input_file"]])
+    beside = waves and check_target(check_target(waves).with_suffix(".gtkw"))
+    if answers is not None:
+        check_target(answers)
+    check_apart([waves, beside, answers], [image, device_file(device), inputs["input_file"]])
     configuration = find_device(device)
     network = load(image)
     plan = plan_or_say_why(network, configuration)
@@ -102,7 +102,7 @@ def command(
 
         buffer = io.BytesIO()
         np.save(buffer, run.outputs)
-        write_whole(answers, buffer.getvalue())
+        write_whole({answers: buffer.getvalue()})
     document.update(output=answers, waves=waves)
     if output.emit(document):
         return

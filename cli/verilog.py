@@ -1,6 +1,5 @@
 """``prunus verilog``: a device as Verilog, and a description of it."""
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.explain import device_document
-from cli.output import Output, check_apart, check_target, write_whole
+from cli.output import Output, check_apart, check_target, to_json
 from cli.verb import DEVICE, FILE, verb
 from golden.errors import ToolError
+from golden.files import write_whole
 
 if TYPE_CHECKING:
     from hdl.configuration import Configuration
@@ -39,8 +39,8 @@ _PORTS = {
     "tap_valid": "whether there is a block of them",
 }
 _MEMORIES = {
-    "element.accumulate.bank_0": "sums of the rows of an element, for every other layer",
-    "element.accumulate.bank_1": "sums of the rows of an element, for the layers between",
+    "element.accumulate.bank_0": "sums of the rows of an element, of every other run",
+    "element.accumulate.bank_1": "sums of the rows of an element, of the runs between",
     "element.accumulate.codebook": "codebook values, a copy in each element",
     "element.counts.memory": "entries of each column, a block of columns a word",
     "element.fetch.memory": "weights, two entries a word",
@@ -86,16 +86,13 @@ def command(output: Output, device: str, target: Path) -> None:
     A JSON file beside it describes the ports (name, direction, width, meaning) and memories (name,
     width, depth, count, bits).
     """
-    from cli.device import find_device
-    from hdl.configuration import PRESETS
+    from cli.device import device_file, find_device
 
     configuration = find_device(device)
     if target.suffix == ".json":
         raise click.UsageError(f"{target}: the Verilog must not end in .json, its description does")
-    description = target.with_suffix(".json")
-    check_target(target)
-    check_target(description)
-    check_apart([target, description], [None if device in PRESETS else Path(device)])
+    description = check_target(check_target(target).with_suffix(".json"))
+    check_apart([target, description], [device_file(device)])
     with output.waiting("writing Verilog"):
         document = write_verilog(device, configuration, target)
     if output.emit(document):
@@ -147,8 +144,9 @@ def write_verilog(device: str, configuration: "Configuration", target: Path) -> 
         "ports": [{**port, "meaning": _PORTS[str(port["name"])]} for port in ports],
         "memories": memories(text, "prunus"),
     }
-    write_whole(target, _header(parameters) + text)
-    write_whole(target.with_suffix(".json"), json.dumps(document, indent=2, default=str) + "\n")
+    write_whole(
+        {target: _header(parameters) + text, document["description"]: to_json(document) + "\n"}
+    )
     return document
 
 

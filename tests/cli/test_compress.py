@@ -73,6 +73,8 @@ def test_wrong_weights(run, recipe, tmp_path):
     wrong.write_bytes(b"")
     stderr = run("compress", recipe, "--weights", wrong, "-o", tmp_path / "x", code=2).stderr
     assert "weights.safetensors is no safetensors file" in stderr
+    stderr = run("compress", recipe, "--weights", "none", "-o", tmp_path / "x", code=2).stderr
+    assert stderr == "prunus: none: No such file or directory\n"
 
 
 def test_target_is_checked_before_training(run, recipe, tmp_path):

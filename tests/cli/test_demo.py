@@ -1,4 +1,5 @@
 import json
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -46,6 +47,18 @@ def test_makes_everything(run, tiny, tmp_path):
     again = json.loads(run("demo", "--output", folder, "--json").stdout)
     assert again["files"] == document["files"]
     assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_what_is_missing_is_said_before_the_training(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    stderr = run("demo", "--output", tmp_path / "demo", code=3).stderr
+    assert stderr.startswith("prunus: g++ is missing")
+    monkeypatch.undo()
+    monkeypatch.delitem(sys.modules, "cli.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    stderr = run("demo", "--output", tmp_path / "demo", code=3).stderr
+    assert stderr.startswith("prunus: matplotlib is missing")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_output_is_a_file(run, tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
 from cli.device import DeviceFileError, find_device, parse_device
+from golden.errors import DataError
 from hdl.configuration import PRESETS, Configuration
 
 
@@ -19,8 +20,9 @@ def test_neither_preset_nor_file(tmp_path):
         DeviceFileError, match=r"^device 'pe3' must be one of pe1, pe4, .*No such file"
     ):
         find_device("pe3")
-    with pytest.raises(DeviceFileError, match="Is a directory"):
-        find_device(str(tmp_path))
+    for path in tmp_path, "/dev/zero":
+        with pytest.raises(DataError, match=f"^{path}: must be a file$"):
+            find_device(str(path))
 
 
 def test_not_text(tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from golden.image import save
 from golden.network import run as golden_run
+from tests.limits import full_disk
 
 
 def expected(network, vectors):
@@ -78,6 +79,14 @@ def test_torch_is_missing(run, image, monkeypatch):
 def test_target_is_checked_first(run, image, tmp_path):
     stderr = run("golden", image, "-o", tmp_path / "none" / "y.npy", code=2).stderr
     assert "No such file or directory, but the file is to be in it" in stderr
+
+
+def test_both_files_or_none(run, image, tmp_path):
+    targets = "-o", tmp_path / "y.npy", "--layers", tmp_path / "layers.npz"
+    with full_disk(1000):
+        stderr = run("golden", image, "--random", 30, *targets, code=2).stderr
+    assert stderr.endswith("layers.npz: the file would be larger than is allowed\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_targets_are_files_of_their_own(run, image, tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import click
 import numpy as np
@@ -114,6 +115,13 @@ def test_wrong_file(network, tmp_path):
     np.savez(archive, x=np.zeros((1, 24), int))
     with pytest.raises(DataError, match="must be one array"):
         read(network, input_file=archive)
+
+
+def test_what_is_no_file(network, tmp_path):
+    pipe = tmp_path / "x.npy"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match=r"x.npy: must be a file$"):
+        read(network, input_file=pipe)
 
 
 def test_data_set_of_another_size(network):

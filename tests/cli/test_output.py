@@ -1,11 +1,10 @@
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cli.output import Output, check_apart, check_target, write_whole
+from cli.output import Output, check_apart, check_target
 from golden.errors import DataError
 
 
@@ -44,30 +43,6 @@ def test_progress_is_silent_without_a_terminal(capsys):
     with Output(False).progress("x", 3) as advance:
         advance(2)
     assert capsys.readouterr() == ("", "")
-
-
-def test_write_whole(tmp_path):
-    path = tmp_path / "x"
-    assert write_whole(path, "text\n").read_bytes() == b"text\n"
-    write_whole(path, b"other")
-    assert path.read_bytes() == b"other"
-    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208
-
-
-def test_write_whole_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = tmp_path / "x"
-    path.write_text("old")
-    with pytest.raises(OSError, match="No such file") as error:
-        write_whole(tmp_path / "none" / "x", "new")
-    assert error.value.filename == str(tmp_path / "none" / "x")
-
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pathlib.Path.replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, "new")
-    assert [(x.name, x.read_text()) for x in tmp_path.iterdir()] == [("x", "old")]
 
 
 def test_check_target(tmp_path):

@@ -88,6 +88,14 @@ def test_targets_are_files_of_their_own(run, image, tmp_path):
     for first, second in ("x.vcd", "x.vcd"), ("x.vcd", "x.gtkw"), ("x.gtkw", "y.npy"):
         targets = "--waves", tmp_path / first, "-o", tmp_path / second
         assert "it is another output as well" in run("simulate", image, *targets, code=2).stderr
+    device = tmp_path / "device.toml"
+    device.write_text("elements = 4")
+    for option in "-o", "--waves":
+        stderr = run("simulate", image, "--device", device, option, device, code=2).stderr
+        assert "it is an input as well" in stderr
+    assert device.read_text() == "elements = 4"
+    for folder in ".", "/", "":
+        assert "is a folder" in run("simulate", image, "--waves", folder, code=2).stderr
     x.with_suffix(".gtkw").mkdir()
     stderr = run("simulate", image, "--waves", x.with_suffix(".vcd"), code=2).stderr
     assert "x.gtkw: is a folder" in stderr

@@ -110,7 +110,8 @@ def test_faults_of_a_device(run, tmp_path):
 
 
 def test_target_is_checked_first(run, tmp_path):
-    assert "is a folder" in run("verilog", "-o", tmp_path, code=2).stderr
+    for folder in tmp_path, ".", "/", "":
+        assert "is a folder" in run("verilog", "-o", folder, code=2).stderr
 
 
 @pytest.mark.parametrize("verb", ["verilog", "simulate"])

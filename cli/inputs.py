@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.verb import FILE
+from cli.verb import FILE, Real
 from golden.errors import DataError
 from golden.files import check_file
 from golden.nets.sources import DATASETS
@@ -81,7 +81,7 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--density",
-                type=click.FloatRange(0, 1),
+                type=Real(0, 1),
                 default=0.3,
                 show_default=True,
                 help="Share of random vectors that is not zero.",

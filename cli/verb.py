@@ -1,6 +1,7 @@
 """What all verbs have in common: their help, ``--json``, and the arguments they share."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import click
 
 from cli.output import Output
 
-__all__ = ["DEVICE", "FILE", "IMAGE", "verb"]
+__all__ = ["DEVICE", "FILE", "IMAGE", "Real", "verb"]
 
 FILE = click.Path(path_type=Path)
 
@@ -23,6 +24,18 @@ DEVICE = click.option(
 )
 
 Function = Callable[..., None]
+
+
+class Real(click.FloatRange):
+    """A real number in a range, which NaN is not: :class:`click.FloatRange` takes it for one."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 class Verb(click.Command):

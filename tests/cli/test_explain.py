@@ -64,8 +64,9 @@ def test_memories_are_what_the_device_needs(run, tmp_path, image, document):
 
 def test_text(run, image):
     text = run("explain", image, "--device", "pe4", "--random", 2).stdout
-    for title in "Layers", "Memories", "Cycles per vector (2 vectors: random vectors":
-        assert title in text
+    for line in "Layers", "Memories", "Cycles per vector, one at a time":
+        assert f"\n{line}\n" in text
+    assert "\n2 vectors: random vectors, density 0.3, seed 1\n" in text
 
 
 def test_does_not_fit(run, tmp_path):

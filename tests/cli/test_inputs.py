@@ -39,6 +39,12 @@ def test_density_of_random(network):
         assert abs((vectors != 0).mean() - density) < 0.01
 
 
+@pytest.mark.parametrize("density", ["nan", "inf", "-0.1", "1.1"])
+def test_wrong_density(run, image, density):
+    stderr = run("golden", image, "--random", 1, "--density", density, code=2).stderr
+    assert f"Invalid value for '--density': {density} is not in the range 0<=x<=1." in stderr
+
+
 def test_known_answers_come_before_random(network):
     known = dataclasses.replace(
         network,

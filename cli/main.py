@@ -1,15 +1,21 @@
 """The command ``prunus``: its verbs, and what becomes of an error."""
 
+import contextlib
 import difflib
 import io
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cli.failure import Failure, as_failure, silence_stdout
+from cli.failure import INTERRUPTED, Failure, as_failure, silence_stdout
+from cli.interrupts import between_imports
+from golden.errors import ToolError
 
 __all__ = ["VERBS", "main", "prunus"]
 
@@ -65,21 +71,53 @@ class Prunus(click.Group):
         with formatter.section("Exit codes"):
             formatter.write_dl(list(_CODES))
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parses what comes before the verb, such as ``--help``."""
+        with _reported(args):
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> None:
-        """Runs the verb. Whatever it raises becomes a line on stderr and an exit code."""
-        # Before a verb has begun, only its arguments tell what it would have been.
-        as_json = "--json" in ctx.args
-        if sys.stdout is None:
-            # Nobody reads: whoever called has closed it.
-            sys.stdout = Path(os.devnull).open("w")
-        try:
+        """Runs the verb."""
+        with _reported(ctx.args):
             super().invoke(ctx)
             sys.stdout.flush()
-        except click.exceptions.Exit:
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            silence_stdout()
-            raise as_failure(error, as_json=as_json) from error
+
+
+@contextlib.contextmanager
+def _reported(arguments: list[str]) -> Iterator[None]:
+    """Makes of whatever is raised a line on stderr and an exit code."""
+    # Before a verb has begun, only its arguments tell what it would have been.
+    as_json = "--json" in arguments
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        silence_stdout()
+        # Of what was left half done, such as hardware that is described but not used.
+        warnings.simplefilter("ignore")
+        raise as_failure(error, as_json=as_json) from error
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    from importlib import metadata
+
+    if not value:
+        return
+    try:
+        number = metadata.version("prunus")
+    except metadata.PackageNotFoundError:
+        raise ToolError(
+            "prunus has no version as it is not installed; to install it: pip install -e ."
+        ) from None
+    click.echo(f"prunus {number}")
+    ctx.exit()
 
 
 @click.group(
@@ -89,7 +127,15 @@ class Prunus(click.Group):
     options_metavar="",
     epilog="'prunus VERB --help' says more, with examples. Begin with 'prunus demo'.",
 )
-@click.version_option(None, "-V", "--version", package_name="prunus", message="prunus %(version)s")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def prunus() -> None:
     """From a trained network to a sparse accelerator, with the same bits at every step.
 
@@ -100,12 +146,16 @@ def prunus() -> None:
 
 def main() -> None:
     """Entry point of the command."""
+    if sys.stdout is None:
+        # Nobody reads: whoever called has closed it.
+        sys.stdout = Path(os.devnull).open("w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name may have letters that the terminal does not.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        prunus(prog_name="prunus")
-    except KeyboardInterrupt:
-        # In the moments before a verb has begun.
-        Failure("interrupted", 130).show()
-        sys.exit(130)
+    with between_imports():
+        try:
+            prunus(prog_name="prunus")
+        except KeyboardInterrupt:
+            # In the moments before a verb has begun.
+            Failure("interrupted", INTERRUPTED).show()
+            sys.exit(INTERRUPTED)

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 import pytest
@@ -39,13 +41,20 @@ def test_help(run):
 
 
 def test_version(run):
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         expected = version("prunus")
     except PackageNotFoundError:
         pytest.skip("needs the package to be installed")
     assert run("-V").stdout == run("--version").stdout == f"prunus {expected}\n"
+
+
+def test_version_of_what_is_not_installed(run, monkeypatch):
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    stderr = run("--version", code=3).stderr
+    assert stderr.startswith("prunus: prunus has no version as it is not installed; to install it:")
 
 
 def test_unknown_verb(run):
@@ -71,6 +80,8 @@ def test_usage_error_as_json(run):
     error = json.loads(run("info", "--json", "--nothing", code=2).stdout)["error"]
     assert error["exit_code"] == 2
     assert "--nothing" in error["message"]
+    # Nor does it take a verb.
+    assert json.loads(run("--json", code=2).stdout)["error"]["exit_code"] == 2
 
 
 @pytest.mark.parametrize(
@@ -163,8 +174,9 @@ def test_no_torch_for_verilog(tmp_path):
     assert (tmp_path / "x.v").exists()
 
 
-def test_stdout_closed(start, image):
-    process = start("info", image)
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["info", None]])
+def test_stdout_closed(start, image, arguments):
+    process = start(*(argument or image for argument in arguments))
     process.stdout.close()
     assert process.wait(60) == 141
     assert process.stderr.read() == ""
@@ -190,6 +202,35 @@ def test_disk_full(start, image, tmp_path):
         f"prunus: {target}: the file would be larger than is allowed\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_all_that_is_said(run, image, monkeypatch):
+    """What hardware that is not used has to say of itself would only hide it."""
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("golden.image.load", interrupted)
+    run("info", image, code=130)
+    warnings.warn_explicit("never used", UserWarning, "hardware.py", 1)
+
+
+def test_interrupted_import(start, image, tmp_path):
+    """A package that is interrupted while it is imported, and later takes its time."""
+    package = tmp_path / "rich.py"
+    package.write_text(
+        "import pathlib, signal, time\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+        "time.sleep(0.02)\n"
+        "pathlib.Path(__file__).with_name('finished').touch()\n"
+        "def __getattr__(name):\n"
+        "    time.sleep(10)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    process = start("info", image, env={"PYTHONPATH": path})
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "prunus: interrupted\n")
+    assert (tmp_path / "finished").exists()
 
 
 def test_interrupted_training_goes_on(start, run, recipe, tmp_path):

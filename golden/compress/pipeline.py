@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from golden.compress import checkpoint, sizes
 from golden.compress.fixed_point import to_image
 from golden.compress.model import Free, Model, Shared, accuracy, image_accuracy
-from golden.compress.prune import density_at, keep
-from golden.compress.recipe import Recipe
+from golden.compress.prune import density_at, keep, keep_balanced, keep_of_each
+from golden.compress.recipe import Prune, Recipe
 from golden.compress.report import Event, Measure, Report, Stage, silent
 from golden.compress.share import share
 from golden.compress.train import Pictures, Trainer, generator
@@ -236,9 +236,8 @@ class _Run:
             step, between = divmod(epoch, options.step_epochs)
             if between or step >= options.steps:
                 return
-            for index, target in enumerate(options.densities):
-                density = density_at(target, step + 1, options.steps)
-                model.masks[index] = keep(model.weights[index], density)
+            for index, weights in enumerate(model.weights):
+                model.masks[index] = _kept(weights, options, index, step + 1)
 
         return self._epochs(
             "prune",
@@ -391,6 +390,19 @@ class _Run:
 
     def _shared_bytes(self, model: Model) -> int:
         return sizes.shared_bytes(model.masks, model.biases, self.recipe.share.bits)
+
+
+def _kept(weights: Tensor, options: Prune, layer: int, step: int) -> Tensor:
+    """Mask of a layer after a step of pruning."""
+    ratio = options.ratio(layer)
+    if ratio is not None:
+        n, m = ratio
+        return keep_of_each(weights, round(m * density_at(n / m, step, options.steps)), m)
+    assert options.densities is not None
+    density = density_at(options.densities[layer], step, options.steps)
+    if options.elements is not None:
+        return keep_balanced(weights, density, options.elements)
+    return keep(weights, density)
 
 
 def _digest(*parts: object) -> str:

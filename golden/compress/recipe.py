@@ -5,6 +5,7 @@ Whatever is wrong with a recipe is listed at once, each line naming a key and wh
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
 ]
+
+# Weights in the longest piece of an N:M pattern.
+MAX_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,28 @@ def _name() -> Rule:
         ),
         f"1 to {MAX_NAME} printable characters",
     )
+
+
+def _pattern() -> Rule:
+    def n_of_m(value: Any) -> bool:
+        return isinstance(value, str) and _n_of_m(value) is not None
+
+    return Rule(
+        lambda value: (
+            value in ("free", "balanced")
+            or n_of_m(value)
+            or (isinstance(value, (list, tuple)) and len(value) > 0 and all(map(n_of_m, value)))
+        ),
+        f"free, balanced, N:M with N below M and M at most {MAX_PIECE}, or a list of such N:M",
+    )
+
+
+def _n_of_m(text: str) -> tuple[int, int] | None:
+    """What ``"N:M"`` says, or None if that is not what it is."""
+    if not re.fullmatch(r"[0-9]{1,4}:[0-9]{1,4}", text):
+        return None
+    n, m = map(int, text.split(":"))
+    return (n, m) if 1 <= n < m <= MAX_PIECE else None
 
 
 def _each(rule: Rule, *, least: int = 1) -> Rule:
@@ -136,8 +162,17 @@ class Prune:
 
     Attributes
     ----------
-    densities : tuple of float
-        Share of the weights of each layer that is left.
+    pattern : str or tuple of str
+        ``"free"``: the weights of greatest magnitude are left, wherever they are. ``"balanced"``:
+        in each column every element has as many of them as any other; see
+        :func:`golden.compress.prune.keep_balanced`. ``"2:8"``: so many of each 8 that follow each
+        other in a column; see :func:`golden.compress.prune.keep_of_each`. A tuple has such an N:M
+        for each layer.
+    elements : int or None
+        For how many elements it is balanced, and for the divisors of that; only with
+        ``"balanced"``.
+    densities : tuple of float or None
+        Share of the weights of each layer that is left. None if N:M says so.
     steps : int
         In how many steps the densities are reached; see :func:`golden.compress.prune.density_at`.
     step_epochs : int
@@ -148,11 +183,17 @@ class Prune:
         At the start; it falls to 0 at the end of the retraining along a cosine.
     """
 
-    densities: tuple[float, ...] = _key(_each(_number(0, 1, above=True)))
+    pattern: str | tuple[str, ...] = _key(_pattern(), default="free")
+    elements: int | None = _key(_integer(1, 1024), default=None)
+    densities: tuple[float, ...] | None = _key(_each(_number(0, 1, above=True)), default=None)
     steps: int = _key(_integer(1, 10_000))
     step_epochs: int = _key(_integer(1, 10_000))
     epochs: int = _key(_integer(0, 10_000))
     learning_rate: float = _key(_number(0, 10, above=True))
+
+    def ratio(self, layer: int) -> tuple[int, int] | None:
+        """N and M for a layer, or None if the pattern is another one."""
+        return _n_of_m(self.pattern if isinstance(self.pattern, str) else self.pattern[layer])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +382,8 @@ def _problems(values: dict[str, Any]) -> list[str]:
             problems.append(f"{name} must be a section, [{name}], not {values[name]!r:.200}")
         else:
             problems += _key_problems(f"{name}.", section, values[name])
+            if section is Prune:
+                problems += _pattern_problems(values[name])
     # Only lists that are right by themselves can be held against each other.
     return problems or _length_problems(values)
 
@@ -359,19 +402,46 @@ def _key_problems(prefix: str, owner: type, values: dict[str, Any]) -> list[str]
         if name not in values:
             if entry.default is dataclasses.MISSING:
                 problems.append(f"{prefix}{name} is missing; it must be {rule.allowed}")
+        elif values[name] is None and entry.default is None:
+            # Left out in a recipe made in Python.
+            continue
         elif not rule.holds(values[name]):
             problems.append(f"{prefix}{name} must be {rule.allowed}, not {values[name]!r:.200}")
+    return problems
+
+
+def _pattern_problems(prune: dict[str, Any]) -> list[str]:
+    """What is missing for the pattern, and what does not go with it."""
+    fields = {entry.name: entry for entry in dataclasses.fields(Prune)}
+    pattern = prune.get("pattern", "free")
+    if not fields["pattern"].metadata["rule"].holds(pattern):
+        return []
+    wanted = {"elements": ("balanced",), "densities": ("free", "balanced")}
+    problems = []
+    for key, patterns in wanted.items():
+        there = prune.get(key) is not None
+        if there and pattern not in patterns:
+            problems.append(
+                f"prune.{key} must be left out where prune.pattern is {pattern!r:.200}, "
+                f"not {prune[key]!r:.200}"
+            )
+        if not there and pattern in patterns:
+            problems.append(
+                f"prune.{key} is missing; where prune.pattern is {pattern!r} it must be "
+                f"{fields[key].metadata['rule'].allowed}"
+            )
     return problems
 
 
 def _length_problems(values: dict[str, Any]) -> list[str]:
     layers = len(values["network"]["layers"]) - 1
     lists = {
-        "prune.densities": values["prune"]["densities"],
+        "prune.pattern": values["prune"].get("pattern"),
+        "prune.densities": values["prune"].get("densities"),
         "share.bits": values["share"]["bits"],
     }
     return [
         f"{key} must have {layers} values, one for each layer of network.layers, not {len(found)}"
         for key, found in lists.items()
-        if len(found) != layers
+        if isinstance(found, (list, tuple)) and len(found) != layers
     ]

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,44 @@ def test_densities_are_reached_exactly(uninterrupted):
     assert result.stages[1].after.density == nonzeros / (64 * 24 + 240)
     assert [layer.code_width for layer in result.network.layers] == [4, 3]
     assert [layer.bias.shape for layer in result.network.layers] == [(24,), (10,)]
+
+
+def counts_by_column(layer, parts):
+    """Weights in each column of rows 0, parts, 2 parts, ..., then 1, parts + 1, ..."""
+    return np.array([(layer.dense()[one::parts] != 0).sum(axis=0) for one in range(parts)])
+
+
+def pruned_densities(events):
+    """After each epoch of pruning."""
+    return [one.density for one in events if (one.stage, one.kind) == ("prune", "advance")]
+
+
+def test_balanced(dataset, tmp_path):
+    recipe = replaced("prune", pattern="balanced", elements=8)
+    events = []
+    result = compress(recipe, tmp_path, dataset=dataset, report=events.append)
+    # Ten rows are one for each element, and a second one for two of them, which nothing is left of.
+    for layer, density in zip(result.network.layers, recipe.prune.densities, strict=True):
+        counts = counts_by_column(layer, 8)
+        assert (counts == counts[0]).all()
+        assert layer.nonzeros == 8 * round(density * np.prod(layer.shape) / 8)
+    first, _, last, _, _ = pruned_densities(events)
+    assert first == pytest.approx((0.3 * 1536 + 0.5625 * 240) / 1776, abs=5e-3)
+    assert last == pytest.approx((0.2 * 1536 + 0.5 * 240) / 1776, abs=5e-3)
+
+
+def test_n_of_m(dataset, tmp_path):
+    recipe = replaced("prune", pattern=("2:8", "2:4"), densities=None)
+    events = []
+    result = compress(recipe, tmp_path, dataset=dataset, report=events.append)
+    first, last = (layer.dense() != 0 for layer in result.network.layers)
+    assert (first.reshape(3, 8, 64).sum(axis=1) == 2).all()
+    assert (last[:8].reshape(2, 4, 24).sum(axis=1) == 2).all()
+    assert (last[8:].sum(axis=0) == 1).all()
+    # At 1/8 of the way: 2.75 of 8 and 2.25 of 4, so 3 of 8 and 2 of 4.
+    before, _, after, _, _ = pruned_densities(events)
+    assert before == (3 / 8 * 1536 + 1 / 2 * 240) / 1776
+    assert after == (2 / 8 * 1536 + 1 / 2 * 240) / 1776
 
 
 def test_the_image_is_the_shared_model(uninterrupted):

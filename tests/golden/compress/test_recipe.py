@@ -144,6 +144,109 @@ def test_fault(key, value, message):
     assert fault(replaced(key, value)) == message
 
 
+PATTERN = "free, balanced, N:M with N below M and M at most 1024, or a list of such N:M"
+NO_DENSITIES = (
+    "prune.densities is missing; where prune.pattern is {!r} it must be a list of at least 1, each "
+    "a number above 0 and at most 1"
+)
+
+
+def patterned(lines, densities=""):
+    """The good recipe with other ``densities``, and ``lines`` beside them."""
+    return GOOD.replace("densities = [0.1, 1]", f"{densities}\n{lines}")
+
+
+def test_patterns():
+    free = parse_recipe(GOOD).prune
+    assert (free.pattern, free.elements, free.ratio(0)) == ("free", None, None)
+    assert parse_recipe(patterned('pattern = "free"', "densities = [0.1, 1]")).prune == free
+    balanced = parse_recipe(
+        patterned('pattern = "balanced"\nelements = 16', "densities = [0.1, 1]")
+    ).prune
+    assert (balanced.elements, balanced.ratio(1)) == (16, None)
+    same = parse_recipe(patterned('pattern = "2:8"')).prune
+    assert (same.densities, same.ratio(0), same.ratio(1)) == (None, (2, 8), (2, 8))
+    each = parse_recipe(patterned('pattern = ["1:16", "4:10"]')).prune
+    assert (each.ratio(0), each.ratio(1)) == ((1, 16), (4, 10))
+    assert hash(each) != hash(same)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"even"',
+        "8",
+        '"8:2"',
+        '"0:4"',
+        '"4:4"',
+        '"2:2000"',
+        '"2:8 "',
+        '"2-8"',
+        "[]",
+        '["2:8", "free"]',
+        "[[2, 8]]",
+        "true",
+    ],
+)
+def test_wrong_pattern(value):
+    shown = {"true": "True"}.get(value, value.replace('"', "'"))
+    assert fault(patterned(f"pattern = {value}", "densities = [0.1, 1]")) == (
+        f"prune.pattern must be {PATTERN}, not {shown}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "densities", "message"),
+    [
+        (
+            'pattern = "2:8"',
+            "densities = [0.1, 1]",
+            "prune.densities must be left out where prune.pattern is '2:8', not [0.1, 1]",
+        ),
+        (
+            'pattern = ["2:8"]',
+            "",
+            "prune.pattern must have 2 values, one for each layer of network.layers, not 1",
+        ),
+        (
+            "",
+            "",
+            NO_DENSITIES.format("free"),
+        ),
+        (
+            'pattern = "balanced"\nelements = 4',
+            "",
+            NO_DENSITIES.format("balanced"),
+        ),
+        (
+            'pattern = "balanced"',
+            "densities = [0.1, 1]",
+            (
+                "prune.elements is missing; where prune.pattern is 'balanced' it must be an "
+                "integer from 1 to 1024"
+            ),
+        ),
+        (
+            'pattern = "balanced"\nelements = 0',
+            "densities = [0.1, 1]",
+            "prune.elements must be an integer from 1 to 1024, not 0",
+        ),
+        (
+            "elements = 4",
+            "densities = [0.1, 1]",
+            "prune.elements must be left out where prune.pattern is 'free', not 4",
+        ),
+        (
+            'pattern = "1:2"\nelements = 4',
+            "",
+            "prune.elements must be left out where prune.pattern is '1:2', not 4",
+        ),
+    ],
+)
+def test_what_a_pattern_needs(lines, densities, message):
+    assert fault(patterned(lines, densities)) == message
+
+
 def test_unknown_keys():
     assert fault("colour = 1\n" + GOOD) == (
         "colour is unknown; known are name, dataset, seed, network, train, prune, share, image"
@@ -160,6 +263,19 @@ def test_sections():
     assert fault(GOOD.replace("[network]\nlayers = [64, 20, 10]", "")) == "[network] is missing"
     no_section = GOOD.replace("[network]\nlayers = [64, 20, 10]", "")
     assert fault("network = 3\n" + no_section) == "network must be a section, [network], not 3"
+
+
+def test_a_pattern_is_listed_with_all_other_faults():
+    text = patterned('pattern = "1:4"\nelements = 16', "densities = [0.1, 1]")
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.replace("seed = 3", "seed = -1").replace("bits = [2, 8]", "bits = 1"))
+    lines = str(caught.value).split("\n  ")
+    assert [line.split()[0] for line in lines[1:]] == [
+        "seed",
+        "prune.elements",
+        "prune.densities",
+        "share.bits",
+    ]
 
 
 def test_all_faults_at_once():

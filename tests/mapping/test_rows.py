@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from golden.compress.prune import keep_balanced, keep_of_each
 from golden.image import Layer
+from hdl.configuration import Configuration
 from mapping import rows
 from mapping.columns import spread
+from mapping.layer import lay_out
 from mapping.rows import assign
 
 
@@ -176,3 +180,59 @@ def test_rows_of_an_element_are_spread(seed, outputs, elements):
     for element in range(elements):
         own = np.flatnonzero(after % elements == element)
         assert (after[own] // elements).tolist() == spread(following[own]).tolist()
+
+
+def gaussian(rows, columns):
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows))
+
+
+@pytest.mark.parametrize("outputs", [256, 300, 1000])
+@pytest.mark.parametrize("elements", [64, 32, 16, 1])
+def test_a_balanced_layer_stays_balanced(outputs, elements):
+    """One that was pruned for 64 elements is even for the divisors of 64, too."""
+    matrix = keep_balanced(gaussian(outputs, 200), 0.1, 64).numpy()
+    owner = assign(layer_of(matrix), elements) % elements
+    counts = counts_of(matrix, owner, elements)
+    assert (counts == counts[0]).all()
+    assert np.bincount(owner).max() == -(-outputs // elements)
+
+
+@pytest.mark.parametrize("elements", [2, 8, 16, 32])
+def test_n_of_m_is_even_where_the_pieces_can_be_shared_out(elements):
+    matrix = keep_of_each(gaussian(256, 200), 3, 8).numpy()
+    counts = counts_of(matrix, assign(layer_of(matrix), elements) % elements, elements)
+    assert (counts == 256 // elements // 8 * 3).all()
+
+
+def test_n_of_m_is_shared_out_in_another_way_where_pieces_are_left():
+    """37 pieces and a half for 16 elements: three for some would be many more than two."""
+    matrix = keep_of_each(gaussian(300, 400), 2, 8).numpy()
+    counts = counts_of(matrix, assign(layer_of(matrix), 16) % 16, 16)
+    loads = counts.sum(axis=1)
+    assert loads.max() <= 1.01 * loads.mean()
+    free = np.random.default_rng(0).random((300, 400)) < matrix.mean()
+    assert squares(counts) < squares(counts_of(free, assign(layer_of(free), 16) % 16, 16))
+
+
+def test_one_weight_too_many_is_not_even():
+    matrix = keep_balanced(gaussian(64, 50), 0.25, 16).numpy()
+    layer = layer_of(matrix)
+    assert np.array_equal(assign(layer, 16), np.arange(64))
+    column, row = 7, int(np.flatnonzero(~matrix[:, 7])[0])
+    matrix[row, column] = True
+    assert not np.array_equal(assign(layer_of(matrix), 16), np.arange(64))
+    # Nor if each column has a whole number for each element.
+    matrix[np.flatnonzero(matrix[:, column] & (np.arange(64) % 16 != row % 16))[0], column] = False
+    assert matrix[:, column].sum() % 16 == 0
+    assert not np.array_equal(assign(layer_of(matrix), 16), np.arange(64))
+
+
+def test_a_team_of_a_split_layer_is_even_too():
+    matrix = keep_balanced(gaussian(128, 96), 0.2, 16).numpy()
+    device = Configuration(elements=16, scan_width=4, ways=4, entry_width=16)
+    laid = lay_out(
+        layer_of(matrix), device, inputs=np.arange(96), columns=96, split=True, following=None
+    )
+    assert laid.padding == 0
+    counts = laid.entries.counts.reshape(4, 4, 24)
+    assert (counts == counts[:, :1]).all()

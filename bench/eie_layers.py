@@ -1,13 +1,14 @@
 """The nine layers of EIE on the RTL: cycles, balance, and bits of memory, beside EIE's own.
 
-    python -m bench.eie_layers [--pes 64] [--set uniform|log-normal] [--vectors 16]
+    python -m bench.eie_layers [--pes 64] [--set uniform|log-normal|balanced] [--vectors 16]
         [--layers Alex-6,...] [--json] [--plot FILE]
 
 Sizes, densities and times are those of tables III and IV of Han et al., "EIE: Efficient Inference
 Engine on Compressed Deep Neural Network", ISCA 2016. The weights themselves are not published, so
 they are random: each is there with the same chance, or, in the set *log-normal*, with one that is
-in proportion to a scale of its row and one of its column. Activations are not zero with the chance
-of table III.
+in proportion to a scale of its row and one of its column. In the set *balanced* each element has as
+many in a column as any other, at random places, as :func:`golden.compress.prune.keep_balanced`
+leaves them. Activations are not zero with the chance of table III.
 
 Each vector runs on the compiled RTL, alone; then all of them run back to back. Each bit of each
 answer has to be the golden model's, and each counter what :func:`mapping.cycles.predict` and
@@ -66,6 +67,7 @@ QUEUE_DEPTH = 64
 MEGAHERTZ = 800
 # Coefficients of variation of the scales of rows and of columns.
 SETS = {"uniform": (0.0, 0.0), "log-normal": (0.6, 0.4)}
+BALANCED = "balanced"
 # Rows that an element can have. A matrix with more is run in slices.
 ROW_DEPTH = 512
 # Depths of EIE's queue whose efficiencies figure 8 shows, and those that ours can have; numbers of
@@ -108,19 +110,19 @@ BENCHMARKS = {
 }
 
 
-def make_network(benchmark: Benchmark, kind: str, seed: int) -> Network:
-    """Random weights for a layer; ``kind`` is a key of :data:`SETS`."""
+def make_network(benchmark: Benchmark, kind: str, seed: int, elements: int = 64) -> Network:
+    """Random weights for a layer.
+
+    ``kind`` is a key of :data:`SETS`, or :data:`BALANCED`, which is for so many ``elements``.
+    """
     rng = np.random.default_rng([seed, *benchmark.name.encode()])
     rows, columns = benchmark.outputs, benchmark.inputs
-    row_scale, column_scale = (
-        _scales(rng, count, variation)
-        for count, variation in zip((rows, columns), SETS[kind], strict=True)
-    )
-    chances = _chances(row_scale, column_scale, benchmark.density)
+    if kind == BALANCED:
+        parts = _balanced(rng, benchmark, elements)
+    else:
+        parts = _by_chance(rng, benchmark, SETS[kind])
     found, counts = [], []
-    for first in range(0, columns, 1024):
-        chance = chances * column_scale[first : first + 1024, None] * row_scale
-        there = rng.random(chance.shape, dtype=np.float32) < chance
+    for there in parts:
         found.append(np.nonzero(there)[1].astype(np.int32))
         counts.append(there.sum(axis=1))
     starts = np.zeros(columns + 1, np.int64)
@@ -142,6 +144,41 @@ def make_network(benchmark: Benchmark, kind: str, seed: int) -> Network:
         activation="relu",
     )
     return Network(benchmark.name, (layer,), activation_width=16, input_radix=8)
+
+
+def _by_chance(
+    rng: np.random.Generator, benchmark: Benchmark, variations: tuple[float, float]
+) -> Iterator[np.ndarray]:
+    """Where weights are: bool ``(columns, rows)``, for some columns at a time."""
+    row_scale, column_scale = (
+        _scales(rng, count, variation)
+        for count, variation in zip((benchmark.outputs, benchmark.inputs), variations, strict=True)
+    )
+    chances = _chances(row_scale, column_scale, benchmark.density)
+    for first in range(0, benchmark.inputs, 1024):
+        chance = chances * column_scale[first : first + 1024, None] * row_scale
+        yield rng.random(chance.shape, dtype=np.float32) < chance
+
+
+def _balanced(
+    rng: np.random.Generator, benchmark: Benchmark, elements: int
+) -> Iterator[np.ndarray]:
+    """As :func:`_by_chance`, with equally many in each column for all ``row % elements``."""
+    rows, columns = benchmark.outputs, benchmark.inputs
+    least, more = divmod(round(benchmark.density * rows * columns / elements), columns)
+    counts = np.full(columns, least)
+    counts[rng.permutation(columns)[:more]] += 1
+    room = -(-rows // elements)
+    for first in range(0, columns, 1024):
+        some = counts[first : first + 1024, None, None]
+        # The rows with the least keys of each element have the weights. Rows that it lacks, and
+        # then the end, come after all others.
+        keys = np.full((len(some), room + 1, elements), 2.0)
+        keys[:, -1] = 3.0
+        flat = keys.reshape(len(some), -1)
+        flat[:, :rows] = rng.random((len(some), rows))
+        bounds = np.take_along_axis(np.sort(keys, axis=1), some, axis=1)
+        yield (keys < bounds).reshape(len(some), -1)[:, :rows]
 
 
 def _scales(rng: np.random.Generator, count: int, variation: float) -> np.ndarray:
@@ -378,7 +415,7 @@ def measure(
         networks, planned = {}, {}
         for benchmark in members:
             log(f"{benchmark.name}: weights, and rows to elements")
-            networks[benchmark] = make_network(benchmark, kind, seed)
+            networks[benchmark] = make_network(benchmark, kind, seed, elements)
             planned[benchmark] = [
                 plan(part, device, activity=[benchmark.activity])
                 for part in slices(networks[benchmark], elements)
@@ -534,7 +571,7 @@ def sweeps(
     """
     for name in names:
         benchmark = BENCHMARKS[name]
-        network = make_network(benchmark, kind, seed)
+        network = make_network(benchmark, kind, seed, elements)
         inputs = make_inputs(benchmark, vectors, seed)
 
         def here(laid: list[Plan], depth: int = QUEUE_DEPTH, inputs: np.ndarray = inputs) -> float:
@@ -608,7 +645,9 @@ def main() -> None:
         metavar="PES",
         help="elements, a power of two up to 256 (default: 64)",
     )
-    parser.add_argument("--set", choices=SETS, default="uniform", help="how weights are spread")
+    parser.add_argument(
+        "--set", choices=[*SETS, BALANCED], default="uniform", help="how weights are spread"
+    )
     parser.add_argument(
         "--vectors",
         type=int,

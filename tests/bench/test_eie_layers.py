@@ -13,6 +13,7 @@ from bench.eie_layers import Benchmark
 from golden.errors import MismatchError
 from golden.image import Layer
 from mapping import plan
+from mapping.cycles import predict, useful
 
 SMALL = Benchmark("small", 72, 45, 0.1, 0.4, 1.0, 1.5)
 
@@ -136,6 +137,28 @@ def test_networks_are_as_dense_as_said(kind):
     assert (inputs != 0).mean() == pytest.approx(0.4, rel=0.05)
 
 
+@pytest.mark.parametrize("elements", [4, 16])
+def test_balanced_networks_are_even(elements):
+    benchmark = dataclasses.replace(SMALL, inputs=1500, outputs=301)
+    (layer,) = eie_layers.make_network(benchmark, eie_layers.BALANCED, 1, elements).layers
+    assert layer.nonzeros == elements * round(0.1 * 1500 * 301 / elements)
+    matrix = layer.dense() != 0
+    counts = np.array([matrix[one::elements].sum(axis=0) for one in range(elements)])
+    assert (counts == counts[0]).all()
+    assert counts[0].max() - counts[0].min() == 1
+    # Weights are anywhere, and columns with more of them too.
+    assert (matrix.sum(axis=1) > 0.05 * 1500).all()
+    assert counts[0, :750].mean() == pytest.approx(counts[0, 750:].mean(), rel=0.1)
+    again = eie_layers.make_network(benchmark, eie_layers.BALANCED, 1, elements).layers[0]
+    assert np.array_equal(layer.rows, again.rows)
+
+
+def test_all_weights_of_a_balanced_network():
+    benchmark = dataclasses.replace(SMALL, density=1.0)
+    (layer,) = eie_layers.make_network(benchmark, eie_layers.BALANCED, 0, 5).layers
+    assert layer.density == 1
+
+
 def test_slices_are_the_layer(monkeypatch):
     monkeypatch.setattr(eie_layers, "ROW_DEPTH", 8)
     network = eie_layers.make_network(SMALL, "uniform", seed=0)
@@ -178,6 +201,16 @@ def test_a_small_layer_on_the_rtl(small):
     text = eie_layers.table(document)
     assert f"{row['cycles']:.0f}" in text
     assert "small" in text
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_a_balanced_layer_waits_for_the_pipeline_only(ways):
+    benchmark = dataclasses.replace(SMALL, inputs=600, outputs=160, activity=1.0, ways=ways)
+    network = eie_layers.make_network(benchmark, eie_layers.BALANCED, 0, 16)
+    laid = plan(network, eie_layers.configuration(benchmark, 16), activity=[1.0])
+    inputs = [eie_layers.make_inputs(benchmark, 3, 0)]
+    waits = predict(laid, inputs).cycles - useful(laid, inputs) / 16
+    assert (waits == 11 + ways).all()
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def _lay_out(
     c = configuration
     columns = -(-network.inputs // c.scan_width) * c.scan_width
     weights = [_column_weights(layer, c) for layer in network.layers]
-    inputs = np.arange(network.inputs) if weights[0] is None else spread(weights[0])
+    inputs = np.arange(network.inputs)
     layers: list[LayerPlan] = []
     expected = [ACTIVITY] * len(network.layers) if activity is None else activity
     followings = [*weights[1:], None]
@@ -163,10 +163,13 @@ def _lay_out(
         # Every way needs a block.
         splits = [False, True] if split is None else [split]
         splits = splits if columns >= c.ways * c.scan_width else [False]
-        options = [
-            lay_out(layer, c, inputs=inputs, columns=columns, split=one, following=following)
-            for one in splits
-        ]
+        options = []
+        for one in splits:
+            if not layers and weights[0] is not None:
+                inputs = spread(weights[0], teams=c.ways if one else 1, width=c.scan_width)
+            options.append(
+                lay_out(layer, c, inputs=inputs, columns=columns, split=one, following=following)
+            )
         layers.append(_fastest(options, c, active))
         inputs, columns = layers[-1].outputs, layers[-1].positions
     return tuple(layers)

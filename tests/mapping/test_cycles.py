@@ -108,7 +108,9 @@ def test_useful_products_one_by_one():
 def test_shallow_queues(depth, ways):
     """Blocks go through a queue of four faster than through a deeper one, and a vector of input may
     be longer than what they hold."""
-    device = Configuration(elements=4, scan_width=2, ways=ways, activation_depth=depth)
+    device = Configuration(
+        elements=4, scan_width=2, ways=ways, activation_depth=depth, accumulator_width=40
+    )
     with CompiledModel(device) as model:
         for inputs in 5, 300:
             rng = np.random.default_rng(inputs)

@@ -76,8 +76,16 @@ _WAIVERS = """\
 """
 
 
-def convert(component, *, name):
+def convert(component, *, name, synthesis=False):
     """Verilog of ``component`` as module ``name``, and of the units that it shares.
+
+    Parameters
+    ----------
+    component : :class:`~amaranth.lib.wiring.Component`
+    name : :class:`str`
+    synthesis : :class:`bool`
+        Whether it is for synthesis only. Then memories do not begin as zeros, for the large ones of
+        some FPGAs cannot and no unit relies on it, and names have no brackets.
 
     Returns
     -------
@@ -109,11 +117,21 @@ def convert(component, *, name):
     if yosys.returncode:
         reason = yosys.stderr.strip().splitlines() or [f"status {yosys.returncode}"]
         raise YosysError(f"Yosys failed: {reason[0]}")
-    return _WAIVERS + _fold_zeros(yosys.stdout)
+    text = _fold_zeros(yosys.stdout, not synthesis)
+    return _WAIVERS + (_plain_names(text) if synthesis else text)
 
 
 def _rtlil(component, name, platform):
     return rtlil.convert(component, name=name, platform=platform, emit_src=False)
+
+
+def _plain_names(text):
+    """``text`` without brackets in names.
+
+    Amaranth calls an element of an array ``word[0]``. Some tools, Yosys's own ABC9 among them, take
+    that for a bit of ``word``.
+    """
+    return re.sub(r"\\\S+\[\S+ ", lambda name: name[0].replace("[", ".").replace("]", ""), text)
 
 
 # A memory's initial contents come out word by word.
@@ -121,12 +139,14 @@ _WORD = r" +(?P<memory>\S+) ?\[\d+\] = \d+'h0+;\n"
 _BLOCK = re.compile(rf"  initial begin\n{_WORD}(?:{_WORD.replace('?P<memory>', '?:')})*  end\n")
 
 
-def _fold_zeros(text):
-    """``text`` with memories that begin as zeros cleared by a loop."""
+def _fold_zeros(text, cleared):
+    """``text`` with memories that begin as zeros cleared by a loop, or not at all."""
     count = 0
 
     def loop(match):
         nonlocal count
+        if not cleared:
+            return ""
         count += 1
         index, words = f"clear_{count}", match[0].count("\n") - 2
         return (

@@ -170,6 +170,19 @@ def test_other_memories_keep_their_contents():
     assert re.search(r"\[1\] = 8'h07;", text)
 
 
+def test_memories_need_not_be_cleared():
+    text = convert(Leaf(), name="leaf", synthesis=True)
+    assert "reg [7:0]" in text
+    assert "initial" not in text
+
+
+def test_names_have_no_brackets_for_synthesis():
+    """Or else an element of an array would look like a bit of another signal."""
+    text = convert(Accelerator(PRESETS["pe1"]), name="prunus", synthesis=True)
+    assert r"\i__payload.0 " in text
+    assert not re.findall(r"\\\S*\[\d+\]\S* ", text)
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [("\nERROR: no room\nmore\n", "Yosys failed: ERROR: no room"), ("", "Yosys failed: status 3")],

@@ -10,8 +10,9 @@ __all__ = ["Queue", "delayed"]
 class Queue(wiring.Component):
     """First in, first out.
 
-    A payload can be taken :meth:`latency` cycles after it was put into an empty queue. A shallow
-    queue is read from flip-flops or LUT RAM, a deep one from block RAM.
+    A payload can be taken :meth:`latency` cycles after it was put into an empty queue. What is put
+    out comes from flip-flops. What waits behind it is, in a shallow queue, in flip-flops or LUT RAM
+    too, and in a deep one in block RAM.
 
     Parameters
     ----------
@@ -51,18 +52,37 @@ class Queue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        kind = fifo.SyncFIFO if self.depth <= self.SHALLOW else fifo.SyncFIFOBuffered
-        m.submodules.fifo = inner = kind(width=Shape.cast(self.shape).width, depth=self.depth)
         payload = self.i.payload
+        offered = payload if isinstance(payload, Value) else payload.as_value()
+        if self.depth > self.SHALLOW:
+            m.submodules.fifo = inner = fifo.SyncFIFOBuffered(width=len(offered), depth=self.depth)
+            m.d.comb += [
+                inner.w_data.eq(offered),
+                inner.w_en.eq(self.i.valid),
+                self.i.ready.eq(inner.w_rdy),
+                self.o.payload.eq(inner.r_data),
+                self.o.valid.eq(inner.r_rdy),
+                inner.r_en.eq(self.o.ready),
+                self.level.eq(inner.level),
+            ]
+            return m
+
+        # The head goes past the memory if nothing waits there.
+        m.submodules.fifo = inner = fifo.SyncFIFO(width=len(offered), depth=self.depth - 1)
+        head = Signal(len(offered))
+        moves = Signal()
         m.d.comb += [
-            inner.w_data.eq(payload if isinstance(payload, Value) else payload.as_value()),
-            inner.w_en.eq(self.i.valid),
+            moves.eq(~self.o.valid | self.o.ready),
+            inner.r_en.eq(moves),
+            inner.w_data.eq(offered),
+            inner.w_en.eq(self.i.valid & (inner.r_rdy | ~moves)),
             self.i.ready.eq(inner.w_rdy),
-            self.o.payload.eq(inner.r_data),
-            self.o.valid.eq(inner.r_rdy),
-            inner.r_en.eq(self.o.ready),
-            self.level.eq(inner.level),
+            self.o.payload.eq(head),
+            self.level.eq(inner.level + self.o.valid),
         ]
+        with m.If(moves):
+            m.d.sync += head.eq(Mux(inner.r_rdy, inner.r_data, offered))
+            m.d.sync += self.o.valid.eq(inner.r_rdy | self.i.valid)
 
         return m
 

@@ -98,9 +98,12 @@ class Decode(wiring.Component):
         pair = Signal()
         m.d.comb += pair.eq(first.escape & (both | across))
 
-        row = Signal.like(self.term.row, init=-1)
+        # A segment begins above the first row. The choice stands where it is not late.
+        row = Signal.like(self.term.row)
+        begins = Signal(init=1)
         reached = Signal.like(self.term.row)
-        m.d.comb += reached.eq(row + first.rows + Mux(pair, second.rows, 0))
+        above = row | begins.replicate(len(row))
+        m.d.comb += reached.eq(above + first.rows + Mux(pair, second.rows, 0))
         m.d.comb += self.gives.eq(self.works & ~(first.escape & ~(pair & ~second.escape)))
         m.d.sync += [
             self.valid.eq(self.gives),
@@ -120,19 +123,20 @@ class Decode(wiring.Component):
             ends.eq(Mux(into_next, self.i.p.last & ~self.i.p.here[1], emptied & here.last)),
         ]
         final = Mux(into_next, self.i.p.final, here.final)
+        m.d.comb += self.i.ready.eq(~held_valid | emptied)
         with m.If(goes):
-            m.d.sync += row.eq(Mux(ends, -1, reached))
+            m.d.sync += [row.eq(reached), begins.eq(ends)]
             m.d.sync += self.finished.eq(self.finished ^ ((ends & final) << here.bank))
-            with m.If(~emptied):
-                m.d.sync += [held.eq(here), held.here.eq(0b10), held_valid.eq(1)]
-                m.d.comb += self.i.ready.eq(~held_valid)
-            with m.Elif(into_next):
-                m.d.sync += [held.eq(self.i.payload), held.here.eq(0b10)]
-                m.d.sync += held_valid.eq(self.i.p.here[1])
-                m.d.comb += self.i.ready.eq(1)
-            with m.Else():
-                # Holding the next word makes the one after it visible.
-                m.d.sync += [held.eq(self.i.payload), held_valid.eq(held_valid & self.i.valid)]
-                m.d.comb += self.i.ready.eq(1)
+        with m.If(self.i.ready):
+            m.d.sync += held.eq(self.i.payload)
+        with m.If(~emptied | into_next):
+            m.d.sync += held.here.eq(0b10)
+        # Holding the next word makes the one after it visible.
+        with m.If(~held_valid):
+            m.d.sync += held_valid.eq(goes & ~emptied)
+        with m.Elif(into_next):
+            m.d.sync += held_valid.eq(self.i.p.here[1])
+        with m.Elif(emptied):
+            m.d.sync += held_valid.eq(self.i.valid)
 
         return m

@@ -113,30 +113,31 @@ class Accumulate(wiring.Component):
         same = [valid[2 + n] & (place[2 + n] == place[1]) for n in range(3)]
         behind = Signal(3)  # which of the three terms before the one that is read has its row
         forwards = Signal()
-        previous = Signal()
-        m.d.sync += [behind.eq(Cat(same)), forwards.eq(Cat(same).any()), previous.eq(behind[0])]
-        stored = Signal(signed(self.accumulator_width))
-        recent = Signal(signed(self.accumulator_width))
+        m.d.sync += [behind.eq(Cat(same)), forwards.eq(Cat(same).any())]
+        added = Signal(signed(self.accumulator_width))
         total = Signal(signed(self.accumulator_width))
         sum_before = delayed(m, total, cycles=1, name="sum")
+        previous = Signal(signed(self.accumulator_width))
+        recent = Signal(signed(self.accumulator_width))
+        m.d.sync += [total.eq(added), previous.eq(added)]
         m.d.sync += recent.eq(Mux(behind[1], total, sum_before))
+        with m.If(~behind[0]):
+            m.d.sync += previous.eq(0)
         with m.If(behind[0] | ~forwards):
             m.d.sync += recent.eq(0)
-        augend = stored | recent | Mux(previous, total, 0)
-        added = Signal(signed(self.accumulator_width))
-        m.d.comb += added.eq(augend + product)
-        m.d.sync += total.eq(added)
+        augend = previous | recent
 
-        drained_row = delayed(m, self.drain_row, cycles=1, name="drained_row")
-        drained_bank = delayed(m, self.drain_bank, cycles=1, name="drained_bank")
         drains = delayed(m, self.drain, cycles=1, name="drains")
-        answers = []
+        drained_row = delayed(m, self.drain_row, cycles=1, name="drained_row")
+        drained_bank = Signal()
+        with m.If(self.drain):
+            m.d.sync += drained_bank.eq(self.drain_bank)
+        drained = Const(0)
         for n in range(2):
             m.submodules[f"bank_{n}"] = bank = Memory(
                 shape=signed(self.accumulator_width), depth=self.row_depth, init=[]
             )
             read, write = bank.read_port(), bank.write_port()
-            answers.append(read.data)
             asks = self.drain & (self.drain_bank == n)
             clears = drains & (drained_bank == n)
             # A register with a reset of its own takes no logic.
@@ -148,10 +149,20 @@ class Accumulate(wiring.Component):
                 write.data.eq(written),
                 write.en.eq(clears | (valid[4] & (place[4][-1] == n))),
             ]
-        m.d.sync += stored.eq(Mux(place[2][-1], answers[1], answers[0]))
-        with m.If(forwards):
-            m.d.sync += stored.eq(0)
-        with m.If(drains):
-            m.d.sync += self.drained.eq(Mux(drained_bank, answers[1], answers[0]))
+
+            # Block RAM answers late in its cycle, so its output goes straight into registers. Those
+            # of the other bank are 0, and the two need no multiplexer either.
+            stored = Signal(signed(self.accumulator_width), name=f"stored_{n}")
+            m.d.sync += stored.eq(read.data)
+            with m.If(forwards | (place[2][-1] != n)):
+                m.d.sync += stored.eq(0)
+            augend = augend | stored
+            held = Signal(signed(self.accumulator_width), name=f"drained_{n}")
+            with m.If(drains):
+                m.d.sync += held.eq(read.data)
+            with m.If(drained_bank != n):
+                m.d.sync += held.eq(0)
+            drained = drained | held
+        m.d.comb += [added.eq(augend + product), self.drained.eq(drained)]
 
         return m

@@ -81,12 +81,16 @@ class Fetch(wiring.Component):
         A segment is taken with its last word.
     o : ``Out(stream.Signature(Word(...)))``
     load : ``Out``
-        Write port of the memory: words of two entries, the first one lowest.
+        Write port of the memory: words of two entries, the first one lowest. Only while there is no
+        segment.
     """
 
     LATENCY = 3
     # Words on their way, and the credit on its way back, make four at full rate.
     ROOM = 4
+    # From so many words on, memory has one port, which is all that the large blocks of RAM have in
+    # small FPGAs and elsewhere.
+    ONE_PORT = 1 << 14
 
     def __init__(
         self, *, weight_depth, entry_width, count_width, row_depth, code_width, activation_width
@@ -127,8 +131,13 @@ class Fetch(wiring.Component):
         m.submodules.memory = memory = Memory(shape=2 * self.entry_width, depth=self.depth, init=[])
         load = memory.write_port()
         read = memory.read_port()
-        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
-        m.d.comb += load.en.eq(self.load.en)
+        address = Signal.like(read.addr)
+        m.d.comb += [load.data.eq(self.load.data), load.en.eq(self.load.en)]
+        if self.depth < self.ONE_PORT:
+            m.d.comb += [load.addr.eq(self.load.addr), read.addr.eq(address)]
+        else:
+            shared = Mux(self.load.en, self.load.addr, address)
+            m.d.comb += [load.addr.eq(shared), read.addr.eq(shared), read.en.eq(~self.load.en)]
         m.submodules.words = words = Queue(self.word, depth=self.ROOM)
 
         # Words issued and not yet taken are counted against the room in the queue.
@@ -141,21 +150,24 @@ class Fetch(wiring.Component):
         ]
         m.d.sync += issued.eq(issued + go - taken)
 
+        # How many words a segment has takes an addition; it is told early enough for the second.
         segment = self.i.payload
-        index = Signal(range((1 << len(segment.count)) // 2 + 1))
-        end = Signal(len(segment.count) + 1)  # entries from the first word's first to the last
+        pairs = segment.count >> 1
+        odd = segment.count[0] | segment.start[0]
+        index = Signal(range(1 << len(pairs)))
+        first = Signal(init=1)
+        left = Signal(range((1 << len(pairs)) + 1))  # words from this one on, after the first
+        last = Mux(first, (pairs >> 1 == 0) & ~(pairs[0] & odd), left == 1)
         tags = Signal(
             data.StructLayout(
                 {name: self.word[name].shape for name in ("here", "last", "final", "bank")}
                 | {"activation": signed(len(segment.activation))}
             )
         )
-        empty = segment.count == 0
-        first, last = index == 0, empty | (index == (end - 1) >> 1)
+        here = Cat(~(first & segment.start[0]), ~(last & (segment.start[0] ^ segment.count[0])))
         m.d.comb += [
-            end.eq(segment.start[0] + segment.count),
-            read.addr.eq((segment.start >> 1) + index),
-            tags.here.eq(Mux(empty, 0, Cat(~(first & segment.start[0]), ~(last & end[0])))),
+            address.eq((segment.start >> 1) + index),
+            tags.here.eq(Mux(segment.count == 0, 0, here)),
             tags.last.eq(last),
             tags.final.eq(last & segment.final),
             tags.bank.eq(segment.bank),
@@ -163,7 +175,11 @@ class Fetch(wiring.Component):
             self.i.ready.eq(go & last),
         ]
         with m.If(go):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            m.d.sync += [
+                first.eq(last),
+                index.eq(Mux(last, 0, index + 1)),
+                left.eq(Mux(first, pairs, left) - ~(first & odd)),
+            ]
 
         # Block RAM answers late in its cycle, so its output goes straight into a register.
         raw = Signal(data.ArrayLayout(self.entry_width, 2))

@@ -159,8 +159,8 @@ class Drain(wiring.Component):
             for n in range(c.scan_width):
                 total = sum(kept[way][n] for way in range(c.ways))
                 m.d.sync += sums[n].eq(Mux(scaling.split, total, kept[kept_way][n]))
-        # A bias is read while its sum is chosen.
-        ready = stages[latency - Requantise.LATENCY - 2]
+        # A bias is read before its sum is chosen, and then waits in a register.
+        ready = stages[latency - Requantise.LATENCY - 3]
 
         m.submodules.biases = biases = Memory(
             shape=data.ArrayLayout(signed(BIAS_WIDTH), c.scan_width),
@@ -172,6 +172,7 @@ class Drain(wiring.Component):
         m.d.comb += load.en.eq(self.load.en)
         address = Signal.like(read.addr)
         m.d.comb += read.addr.eq(address)
+        bias = delayed(m, read.data, cycles=1, name="bias")
         with m.If(ready):
             m.d.sync += address.eq(address + 1)
         origin = Mux(self.start, self.origin, Origin.NONE)
@@ -185,7 +186,7 @@ class Drain(wiring.Component):
             )
             m.d.comb += [
                 requantise.value.eq(sums[n]),
-                requantise.bias.eq(read.data[n]),
+                requantise.bias.eq(bias[n]),
                 requantise.shift.eq(scaling.shift),
                 requantise.low.eq(scaling.low),
                 requantise.high.eq(scaling.high),

@@ -234,12 +234,13 @@ class Engine(wiring.Component):
         split = Signal()
         turn = Signal(range(c.ways))
         undealt = Signal.like(self.layer.blocks)
+        dealing = Signal()
         deals = Signal()
         with m.If(self.start):
             m.d.sync += [split.eq(self.layer.scaling.split), turn.eq(0)]
-            m.d.sync += undealt.eq(self.layer.blocks)
+            m.d.sync += [undealt.eq(self.layer.blocks), dealing.eq(1)]
         with m.Elif(deals):
-            m.d.sync += [turn.eq(turn + 1), undealt.eq(undealt - 1)]
+            m.d.sync += [turn.eq(turn + 1), undealt.eq(undealt - 1), dealing.eq(undealt != 1)]
         queues = []
         for n, scan in enumerate(scans):
             m.submodules[f"blocks_{n}"] = queue = Queue(self.i.payload.shape(), depth=Queue.SHALLOW)
@@ -247,7 +248,7 @@ class Engine(wiring.Component):
             queues.append(queue)
         ready = Cat(queue.i.ready for queue in queues)
         room = Mux(split, ready.bit_select(turn, 1), ready.all())
-        m.d.comb += self.i.ready.eq((undealt != 0) & room)
+        m.d.comb += self.i.ready.eq(dealing & room)
         m.d.comb += deals.eq(self.i.valid & self.i.ready)
         for n, queue in enumerate(queues):
             m.d.comb += queue.i.payload.eq(self.i.payload)

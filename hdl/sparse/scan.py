@@ -84,10 +84,10 @@ class Scan(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
+        # Whether any remain is wanted early, and so has a register of its own.
         remaining = Signal.like(self.blocks)
-        m.d.comb += self.busy.eq(remaining != 0)
         with m.If(self.start):
-            m.d.sync += remaining.eq(self.blocks)
+            m.d.sync += [remaining.eq(self.blocks), self.busy.eq(1)]
 
         # Non-zeros of the block that are yet to be told: all of them when it is first seen.
         told = Signal(self.scan_width)
@@ -119,6 +119,6 @@ class Scan(wiring.Component):
                 self.step.bank.eq(self.bank),
             ]
             with m.If(done):
-                m.d.sync += remaining.eq(remaining - 1)
+                m.d.sync += [remaining.eq(remaining - 1), self.busy.eq(remaining != 1)]
 
         return m

@@ -21,7 +21,7 @@ from sim import toolchain
 from sim.cache import cached, digest
 from sim.units import BENCHES
 
-__all__ = ["BOTH", "PROGRAMS", "run_bench"]
+__all__ = ["BOTH", "PROGRAMS", "run_bench", "verilog"]
 
 PROGRAMS = {"icarus": "iverilog", "verilator": "verilator"}
 """Program of the toolchain that each simulator needs."""
@@ -115,7 +115,8 @@ class _Together(wiring.Component):
 
 
 @cache
-def _verilog(names: tuple[str, ...]) -> str:
+def verilog(names: tuple[str, ...]) -> str:
+    """What a simulator compiles for the benches ``names``: their units, and a module of all."""
     units = {name: make() for bench in names for name, make in BENCHES[bench].items()}
     # Units of different configurations have different elements, under one name.
     texts = [
@@ -129,7 +130,7 @@ def _build(names: tuple[str, ...], simulator: str) -> Path:
     """Folder with the compiled units of the benches ``names``."""
     program = toolchain.require(PROGRAMS[simulator])
     environment = toolchain.verilator_environment() if simulator == "verilator" else {}
-    text = _verilog(names)
+    text = verilog(names)
     options = _OPTIONS[simulator]
 
     def make(folder: Path, log: Path) -> Path:

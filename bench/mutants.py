@@ -51,7 +51,8 @@ UNITS = Path("hdl/sparse")
 EXPLANATIONS = Path(__file__).with_suffix(".toml")
 REQUIRED = 0.95
 
-# What to run for a file: names of benches, and files of tests.
+# What to run for a file: names of benches, of which a colon names a single unit, and files of
+# tests.
 _WHOLE = ("accelerator", "tests/mapping/test_cycles.py")
 CHECKS = {
     "accumulate": ("accumulate", "tests/formal/test_accumulate.py", "element", *_WHOLE),
@@ -59,7 +60,7 @@ CHECKS = {
     "decode": ("decode", "element", "tests/formal/test_decode.py", *_WHOLE),
     "drain": ("drain", *_WHOLE),
     "element": ("element", *_WHOLE),
-    "engine": _WHOLE,
+    "engine": ("accelerator:accelerator_split", *_WHOLE),
     "fetch": ("fetch", "tests/formal/test_fetch.py", "element", *_WHOLE),
     "queue": ("segment_queue", "tests/formal/test_queues.py", "element", *_WHOLE),
     "run": ("counts", "drain", "element", *_WHOLE),
@@ -227,15 +228,20 @@ def _end(process: subprocess.Popen) -> None:
             pass
 
 
-def bench(name: str, digest: str) -> int:
-    """Run the bench ``name`` in the sandbox that is the current directory.
+def bench(check: str, digest: str) -> int:
+    """Run a bench in the sandbox that is the current directory.
 
     Returns a status; that for hardware which is the same if its Verilog has the ``digest``.
     """
     # They elaborate units, which is what a fault can make impossible.
     try:
         from sim.runner import run_bench, verilog
+        from sim.units import BENCHES
 
+        name, _, unit = check.partition(":")
+        if unit:
+            BENCHES[name] = {unit: BENCHES[name][unit]}
+            os.environ["COCOTB_TEST_FILTER"] = rf"name={unit}\b"
         text = verilog((name,))
     except Exception as error:
         print(repr(error))

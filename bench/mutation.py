@@ -3,8 +3,9 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 __all__ = ["Mutant", "mutants_of"]
 
@@ -50,8 +51,16 @@ class Mutant:
     """The part of a statement that is another one, without line breaks."""
     after: str
     """What it is instead; empty if it is left out."""
-    source: str
-    """All of the file."""
+    original: str = field(repr=False)
+    """The file without the fault."""
+
+    @property
+    def source(self) -> str:
+        """The file with it."""
+        tree = ast.parse(self.original)
+        # The tree has the fault for as long as nobody asks for the next one.
+        next(islice(_faults(tree), self.number - 1, None))
+        return ast.unparse(ast.fix_missing_locations(tree))
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -101,19 +110,25 @@ def mutants_of(unit: str, text: str) -> list[Mutant]:
 
     Shapes are made narrower only, and no single bit is left out.
     """
-    tree = ast.parse(text)
-    found: dict[tuple[str, str, str, int], Mutant] = {}
+    return [
+        Mutant(unit, number, *fault, text)
+        for number, fault in enumerate(_faults(ast.parse(text)), start=1)
+    ]
+
+
+def _faults(tree: ast.Module) -> Iterator[tuple[int, str, str, str, str]]:
+    """Line, function, kind, and text before and after of each fault, while ``tree`` has it."""
+    seen = set()
     for place in _below(tree, "", lambda: "", shape=False, target=False):
         before = place.text()
         for kind, new in _variants(place):
             place.put(new)
             after = "" if kind == "statement" else place.text()
-            source = ast.unparse(ast.fix_missing_locations(tree))
+            fault = place.node.lineno, place.function, kind, before, after
+            if fault not in seen:
+                seen.add(fault)
+                yield fault
             place.put(place.node)
-            line = place.node.lineno
-            mutant = Mutant(unit, len(found) + 1, line, place.function, kind, before, after, source)
-            found.setdefault((place.function, before, after, line), mutant)
-    return list(found.values())
 
 
 def _below(
@@ -145,13 +160,13 @@ def _below(
 
 def _links(node: ast.AST) -> Iterator[tuple[Callable[[], ast.AST], Callable[[ast.AST], None]]]:
     """For each child of ``node``, what reads and what replaces it."""
-    for field, value in ast.iter_fields(node):
+    for name, value in ast.iter_fields(node):
         if isinstance(value, list):
             for index, child in enumerate(value):
                 if isinstance(child, ast.AST):
                     yield partial(value.__getitem__, index), partial(value.__setitem__, index)
         elif isinstance(value, ast.AST):
-            yield partial(getattr, node, field), partial(setattr, node, field)
+            yield partial(getattr, node, name), partial(setattr, node, name)
 
 
 def _is_host(node: ast.AST, child: ast.AST) -> bool:

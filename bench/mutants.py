@@ -240,8 +240,10 @@ def bench(check: str, digest: str) -> int:
 
         name, _, unit = check.partition(":")
         if unit:
+            # cocotb names a test by the places of its texts.
+            place = list(BENCHES[name]).index(unit)
+            os.environ["COCOTB_TEST_FILTER"] = rf"/name={place}(/|$)"
             BENCHES[name] = {unit: BENCHES[name][unit]}
-            os.environ["COCOTB_TEST_FILTER"] = rf"name={unit}\b"
         text = verilog((name,))
     except Exception as error:
         print(repr(error))

@@ -141,7 +141,9 @@ def _below(
         shape = True
     for get, put in _links(node):
         child = get()
-        if _skipped(child):
+        # A smaller divisor makes a shape wider.
+        divides = isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv)
+        if _skipped(child) or (shape and divides and child is node.right):
             continue
         own = text
         if _is_host(node, child):

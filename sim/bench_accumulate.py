@@ -34,12 +34,8 @@ class Sums:
         """Load the codebook, and clear both banks: a reset leaves memories as they are."""
         unit = self.unit
         await unit.start()
-        unit.load__en.value = 1
-        for address, value in enumerate(self.codebook):
-            unit.load__addr.value = address
-            unit.load__data.value = value & ((1 << unit.component.weight_width) - 1)
-            await unit.cycle()
-        unit.load__en.value = 0
+        mask = (1 << unit.component.weight_width) - 1
+        await unit.fill(value & mask for value in self.codebook)
         unit.drain.value = 1
         for bank in range(2):
             unit.drain_bank.value = bank

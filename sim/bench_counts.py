@@ -32,13 +32,8 @@ def random_counts(unit: Unit) -> list[int]:
 
 async def load(unit: Unit, counts: list[int]) -> None:
     width, lanes = unit.component.count_width, unit.component.scan_width
-    unit.load__en.value = 1
-    for address in range(unit.component.depth):
-        word = counts[address * lanes : (address + 1) * lanes]
-        unit.load__addr.value = address
-        unit.load__data.value = sum(count << n * width for n, count in enumerate(word))
-        await unit.cycle()
-    unit.load__en.value = 0
+    blocks = [counts[at : at + lanes] for at in range(0, len(counts), lanes)]
+    await unit.fill(sum(count << n * width for n, count in enumerate(block)) for block in blocks)
 
 
 def random_steps(unit: Unit, blocks: range) -> list[Step]:

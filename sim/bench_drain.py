@@ -21,15 +21,12 @@ async def load(unit: Unit) -> list[int]:
     """Fill the memory of biases."""
     c = unit.component.configuration
     width = min(BIAS_WIDTH, c.accumulator_width - 1)
-    biases = [corners(width) for _ in range(unit.component.bias_words * c.scan_width)]
-    unit.load__en.value = 1
-    for address in range(unit.component.bias_words):
-        word = biases[address * c.scan_width : (address + 1) * c.scan_width]
-        bits = [bias & ((1 << BIAS_WIDTH) - 1) for bias in word]
-        unit.load__addr.value = address
-        unit.load__data.value = sum(bias << n * BIAS_WIDTH for n, bias in enumerate(bits))
-        await unit.cycle()
-    unit.load__en.value = 0
+    lanes, mask = c.scan_width, (1 << BIAS_WIDTH) - 1
+    biases = [corners(width) for _ in range(unit.component.bias_words * lanes)]
+    blocks = [biases[at : at + lanes] for at in range(0, len(biases), lanes)]
+    await unit.fill(
+        sum((bias & mask) << n * BIAS_WIDTH for n, bias in enumerate(block)) for block in blocks
+    )
     return biases
 
 

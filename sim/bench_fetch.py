@@ -13,23 +13,23 @@ from sim.units import BENCHES
 NAMES = list(BENCHES["fetch"])
 
 
+def half(unit: Unit) -> int:
+    """Half of the entries that there have to be; the unit might say something else."""
+    return BENCHES["fetch"][unit._name].keywords["weight_depth"] // 2
+
+
 async def load(unit: Unit, delta_widths: list[int]) -> list[int]:
     """Fill half of the memory for each bank with entries, half of which are escapes."""
     component = unit.component
     entries = []
     for delta_width in delta_widths:
         most = min(component.code_width, component.entry_width - delta_width)
-        for _ in range(component.depth):
+        for _ in range(half(unit)):
             code = random.choice([0, random.randrange(1 << most)])
             entries.append(code << delta_width | random.randrange(1 << delta_width))
     unit.delta_width.value = pack(component.delta_width.shape(), delta_widths)
-    unit.load__en.value = 1
-    for address in range(component.depth):
-        first, second = entries[2 * address : 2 * address + 2]
-        unit.load__addr.value = address
-        unit.load__data.value = first | second << component.entry_width
-        await unit.cycle()
-    unit.load__en.value = 0
+    pairs = zip(entries[::2], entries[1::2], strict=True)
+    await unit.fill(first | second << component.entry_width for first, second in pairs)
     return entries
 
 
@@ -46,7 +46,7 @@ def random_segments(unit: Unit, count: int) -> list[dict[str, int]]:
         length = random.choice([0, 1, 1, 2, 3, longest, random.randint(1, longest)])
         bank = random.getrandbits(1)
         segment = {
-            "start": random.randint(0, component.depth - max(length, 1)) + bank * component.depth,
+            "start": random.randint(0, half(unit) - max(length, 1)) + bank * half(unit),
             "count": length,
             "activation": corners(layout["activation"].width),
             "final": length == 0 or random.random() < 0.3,

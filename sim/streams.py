@@ -50,6 +50,18 @@ class Unit:
         """Wait for a clock edge: what is read then is what the edge has seen."""
         await RisingEdge(self.clk)
 
+    async def fill(self, words: Iterable[int]) -> None:
+        """Write ``words`` through the port ``load``, one a cycle, from address 0 on."""
+        self.load__en.value = 1
+        for address, word in enumerate(words):
+            self.load__addr.value = address
+            self.load__data.value = word
+            await self.cycle()
+        self.load__en.value = 0
+        # What is not enabled is arbitrary.
+        self.load__addr.value = random.randrange(address + 1)
+        self.load__data.value = random.getrandbits(len(self.load__data))
+
     async def cycles(self, count: int) -> None:
         for _ in range(count):
             await RisingEdge(self.clk)

@@ -1,7 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The units that benches simulate, with parameters that make corner cases frequent."""
 
-from collections.abc import Callable
 from functools import partial
 
 from amaranth.hdl import signed
@@ -112,7 +111,7 @@ def _each(name, unit):
 
 
 # For each bench, its units by name. Names differ between benches too.
-BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
+BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "requantise": {
         "requantise_8": partial(Requantise, width=8, bias_width=5, result_width=4),
         "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),

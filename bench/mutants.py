@@ -53,17 +53,18 @@ REQUIRED = 0.95
 
 # What to run for a file: names of benches, of which a colon names a single unit, and files of
 # tests.
-_WHOLE = ("accelerator", "tests/mapping/test_cycles.py")
+_ELEMENT = ("element:element_split", "element")
+_WHOLE = ("accelerator:accelerator_split", "accelerator", "tests/mapping/test_cycles.py")
 CHECKS = {
-    "accumulate": ("accumulate", "tests/formal/test_accumulate.py", "element", *_WHOLE),
-    "counts": ("counts", "element", *_WHOLE),
-    "decode": ("decode", "element", "tests/formal/test_decode.py", *_WHOLE),
-    "drain": ("drain", *_WHOLE),
-    "element": ("element", *_WHOLE),
-    "engine": ("accelerator:accelerator_split", *_WHOLE),
-    "fetch": ("fetch", "tests/formal/test_fetch.py", "element", *_WHOLE),
-    "queue": ("segment_queue", "tests/formal/test_queues.py", "element", *_WHOLE),
-    "run": ("counts", "drain", "element", *_WHOLE),
+    "accumulate": ("accumulate", "tests/formal/test_accumulate.py", *_ELEMENT, *_WHOLE),
+    "counts": ("counts", *_ELEMENT, *_WHOLE),
+    "decode": ("decode", *_ELEMENT, "tests/formal/test_decode.py", *_WHOLE),
+    "drain": ("drain:drain_split", "drain", *_WHOLE),
+    "element": (*_ELEMENT, *_WHOLE),
+    "engine": _WHOLE,
+    "fetch": ("fetch", "tests/formal/test_fetch.py", *_ELEMENT, *_WHOLE),
+    "queue": ("segment_queue", "tests/formal/test_queues.py", *_ELEMENT, *_WHOLE),
+    "run": ("counts", "drain:drain_split", "drain", *_ELEMENT, *_WHOLE),
     "scan": ("scan", *_WHOLE),
 }
 OUTCOMES = ("stillborn", "killed", "timed out", "survived")

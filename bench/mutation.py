@@ -143,7 +143,7 @@ def _below(
         child = get()
         # A smaller divisor makes a shape wider.
         divides = isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv)
-        if _skipped(child) or (shape and divides and child is node.right):
+        if _skipped(child) or _in_head(node, child) or (shape and divides and child is node.right):
             continue
         own = text
         if _is_host(node, child):
@@ -202,6 +202,11 @@ def _skipped(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign):
         return _name(node.targets[0]) == "__all__"
     return isinstance(node, ast.Import | ast.ImportFrom | ast.JoinedStr | ast.arguments)
+
+
+def _in_head(node: ast.AST, child: ast.AST) -> bool:
+    """Whether ``child`` is what a class is made from."""
+    return isinstance(node, ast.ClassDef) and child not in node.body
 
 
 def _name(node: ast.AST) -> str:

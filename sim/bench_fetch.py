@@ -22,6 +22,7 @@ async def load(unit: Unit, delta_widths: list[int]) -> list[int]:
     """Fill half of the memory for each bank with entries, half of which are escapes."""
     component = unit.component
     entries = []
+    assert len(unit.load__addr) == (half(unit) - 1).bit_length()
     for delta_width in delta_widths:
         most = min(component.code_width, component.entry_width - delta_width)
         for _ in range(half(unit)):

@@ -73,7 +73,7 @@ OUTCOMES = ("stillborn", "killed", "timed out", "survived")
 _PASSED, _FAILED, _SAME, _STILLBORN = 0, 3, 4, 5
 _DIFFERS = "differs"
 # Seconds that a check may take, and how many times those that it takes without a fault.
-_GRACE, _FACTOR = 30, 6
+_GRACE, _FACTOR = 20, 4
 
 
 @dataclass(frozen=True)
@@ -403,6 +403,9 @@ def main() -> None:
         print("\n".join(map(str, chosen)))
         return
 
+    # A process in the background would ignore the one, and leave things behind with the other.
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.default_int_handler)
     why = explanations()
     begin = time.monotonic()
     done = 0

@@ -10,14 +10,14 @@ from itertools import islice
 __all__ = ["Mutant", "mutants_of"]
 
 _ARITHMETIC = {
-    ast.Add: (ast.Sub,),
-    ast.Sub: (ast.Add,),
-    ast.Mult: (ast.Add,),
-    ast.BitAnd: (ast.BitOr,),
-    ast.BitOr: (ast.BitAnd,),
-    ast.BitXor: (ast.BitOr,),
-    ast.LShift: (ast.RShift,),
-    ast.RShift: (ast.LShift,),
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.BitXor: ast.BitOr,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
 }
 _COMPARISONS = {
     ast.Eq: ast.NotEq,
@@ -225,18 +225,17 @@ def _variants(place: _Place) -> Iterator[tuple[str, ast.AST]]:
     node, shape = place.node, place.shape
     match node:
         case ast.BinOp():
-            for operator in _ARITHMETIC.get(type(node.op), ()):
-                if not shape or isinstance(node.op, _NARROWER):
-                    yield "operator", ast.BinOp(node.left, operator(), node.right)
+            other = _ARITHMETIC.get(type(node.op))
+            if other and (not shape or isinstance(node.op, _NARROWER)):
+                yield "operator", ast.BinOp(node.left, other(), node.right)
             if isinstance(node.op, ast.BitAnd | ast.BitOr):
                 yield from (("operand", side) for side in (node.left, node.right))
         case ast.UnaryOp(op=ast.Invert()):
             yield "operator", node.operand
         case ast.UnaryOp(op=ast.USub()) if not _is_constant(node.operand):
             yield "operator", node.operand
-        case ast.Compare(ops=[operator]) if type(operator) in _COMPARISONS:
-            other = _COMPARISONS[type(operator)]()
-            yield "comparison", ast.Compare(node.left, [other], node.comparators)
+        case ast.Compare(ops=[operator]) if other := _COMPARISONS.get(type(operator)):
+            yield "comparison", ast.Compare(node.left, [other()], node.comparators)
         case ast.Constant() if _is_constant(node):
             if node.value > shape:
                 yield "constant", ast.Constant(node.value - 1)

@@ -140,7 +140,7 @@ def products(device: Device, inputs: np.ndarray) -> np.ndarray:
     return total
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES, kind=list(KINDS), stall=[0.0, 0.5])
 async def matches_golden(dut: Any, name: str, kind: str, stall: float) -> None:
     """All activations of all layers, and every cycle of every element accounted for."""
@@ -161,7 +161,7 @@ async def matches_golden(dut: Any, name: str, kind: str, stall: float) -> None:
     assert not any(cycles[len(net.layers) :])
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES)
 async def survives_slow_sink(dut: Any, name: str) -> None:
     """Results wait while the next vectors are run as far as there is room."""
@@ -173,7 +173,7 @@ async def survives_slow_sink(dut: Any, name: str) -> None:
     await device.run(vectors(net, 6))
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES)
 async def survives_slow_source(dut: Any, name: str) -> None:
     device = Device(Unit(dut, name), 0.0)
@@ -184,7 +184,7 @@ async def survives_slow_source(dut: Any, name: str) -> None:
     await device.run(vectors(net, 3))
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES, stall=[0.0, 0.5])
 async def runs_networks_in_turn(dut: Any, name: str, stall: float) -> None:
     """Networks of different shapes after each other, one twice, and a report after each."""
@@ -201,7 +201,7 @@ async def runs_networks_in_turn(dut: Any, name: str, stall: float) -> None:
         assert not counters.any()
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES)
 async def reset_in_the_middle(dut: Any, name: str) -> None:
     """Whatever was going on, after a reset, loading and running work as if nothing had been."""

@@ -93,7 +93,7 @@ def cycles_of(segment: Segment) -> int:
     return cycles
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES, escapes=[0.0, 0.4, 0.9], i_stall=[0.0, 0.5, 0.95])
 async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> None:
     """All terms of all segments in their order, announced a cycle before.

@@ -211,7 +211,7 @@ def matrix(driver: Driver, delta_width: int, density: float, columns: int) -> li
     return [column() for _ in range(columns)]
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES, density=[0.0, 0.1, 0.5], gaps=[0.0, 0.5])
 async def adds_up_columns(dut: Any, name: str, density: float, gaps: float) -> None:
     """Runs in turns of the banks, two at a time; each cycle is counted as what it was."""

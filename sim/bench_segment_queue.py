@@ -16,7 +16,7 @@ from sim.units import BENCHES
 NAMES = list(BENCHES["segment_queue"])
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(name=NAMES, share=[1.0, 0.5], o_stall=[0.0, 0.5, 0.95])
 async def loses_nothing(dut: Any, name: str, share: float, o_stall: float) -> None:
     """The bench is the pipeline in front: it hears of ``hold`` late, and goes on until then.

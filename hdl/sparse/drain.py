@@ -125,8 +125,8 @@ class Drain(wiring.Component):
         last_row = self.row + 1 == scaling.rows
         last = row_ends & last_row
         with m.If(self.start):
-            m.d.sync += [scaling.eq(self.scaling), active.eq(1)]
-            m.d.sync += [way.eq(0), group.eq(0), self.row.eq(0)]
+            # Way and group are back at 0 since the end of the layer before.
+            m.d.sync += [scaling.eq(self.scaling), active.eq(1), self.row.eq(0)]
         with m.Elif(active):
             m.d.sync += [group.eq(Mux(way_ends, 0, group + 1)), active.eq(~last)]
             with m.If(row_ends):

@@ -51,10 +51,15 @@ UNITS = Path("hdl/sparse")
 EXPLANATIONS = Path(__file__).with_suffix(".toml")
 REQUIRED = 0.95
 
-# What to run for a file: names of benches, of which a colon names a single unit, and files of
-# tests.
+# What to run for a file: names of benches, of which a colon names a single unit, and tests.
 _ELEMENT = ("element:element_split", "element")
-_WHOLE = ("accelerator:accelerator_split", "accelerator", "tests/mapping/test_cycles.py")
+_WHOLE = (
+    "accelerator:accelerator_split",
+    # Has the cycles of a layer in figures.
+    "tests/docs/test_pages.py::test_cycles_of_a_layer",
+    "accelerator",
+    "tests/mapping/test_cycles.py",
+)
 CHECKS = {
     "accumulate": ("accumulate", "tests/formal/test_accumulate.py", *_ELEMENT, *_WHOLE),
     "counts": ("counts", *_ELEMENT, *_WHOLE),
@@ -70,7 +75,7 @@ CHECKS = {
 OUTCOMES = ("stillborn", "killed", "timed out", "survived")
 
 # Statuses of the process that runs a bench. Others are those of crashes.
-_PASSED, _FAILED, _SAME, _STILLBORN = 0, 3, 4, 5
+_PASSED, _FAILED, _SAME, _STILLBORN = 0, 13, 14, 15
 _DIFFERS = "differs"
 # Seconds that a check may take, and how many times those that it takes without a fault.
 _GRACE, _FACTOR = 20, 4
@@ -124,7 +129,7 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         try:
             skip = shutil.ignore_patterns("__pycache__")
-            for name in ("bench", "cli", "golden", "hdl", "mapping", "sim", "tests"):
+            for name in ("bench", "cli", "docs", "golden", "hdl", "mapping", "sim", "tests"):
                 shutil.copytree(ROOT / name, self.root / name, ignore=skip)
             shutil.copy(ROOT / "pyproject.toml", self.root)
             compileall.compile_dir(self.root, rx=re.compile(str(UNITS)), quiet=2)
@@ -152,7 +157,7 @@ class Sandbox:
         differs = False
         for check in checks:
             original = self._original(check)
-            is_bench = not check.endswith(".py")
+            is_bench = not _is_test(check)
             # Where the hardware is the same there is nothing that a proof could find.
             if not is_bench and not differs:
                 continue
@@ -192,7 +197,7 @@ class Sandbox:
         run = self.root / "run"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()
-        if check.endswith(".py"):
+        if _is_test(check):
             options = ["-x", "-q", "-p", "no:cacheprovider", "--basetemp", str(run)]
             command = ["-m", "pytest", *options, check]
         else:
@@ -216,6 +221,10 @@ class Sandbox:
                 _end(process)
                 for one in (self.root / "cache").glob("bench-*"):
                     shutil.rmtree(one) if one.is_dir() else one.unlink()
+
+
+def _is_test(check: str) -> bool:
+    return check.startswith("tests/")
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -98,10 +98,13 @@ def test_every_file_has_its_checks(real):
     files = {path.stem for path in (mutants.ROOT / mutants.UNITS).glob("*.py")} - {"__init__"}
     assert set(CHECKS) == files == {one.unit for one in real}
     for check in set(sum(CHECKS.values(), ())):
-        bench, _, unit = check.partition(":")
-        name = check if check.endswith(".py") else f"sim/bench_{bench}.py"
-        assert not unit or unit in BENCHES[bench]
-        assert (mutants.ROOT / name).is_file()
+        if check.startswith("tests/"):
+            file, _, test = check.partition("::")
+            assert f"def {test}" in (mutants.ROOT / file).read_text()
+        else:
+            bench, _, unit = check.partition(":")
+            assert not unit or unit in BENCHES[bench]
+            assert (mutants.ROOT / f"sim/bench_{bench}.py").is_file()
 
 
 def test_explanations_are_of_mutants(real):

@@ -346,7 +346,8 @@ def table(found: dict[str, Any]) -> str:
             f"{row['timed out']:6} |{row['explained']:10} |{row['unexplained']:8} |{rate:>8}"
         )
     checks = found["units"]["all"]["found_by"]
-    lines += ["", "found by " + ", ".join(f"{name} {n}" for name, n in checks.items())]
+    if checks:
+        lines += ["", "found by " + ", ".join(f"{name} {n}" for name, n in checks.items())]
     for one in found["survivors"]:
         if one["why"] is None:
             lines += ["", f"not explained: {one['unit']}:{one['number']}, line {one['line']}"]

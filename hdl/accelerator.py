@@ -117,6 +117,7 @@ class Accelerator(wiring.Component):
             sequencer.offered.eq(inputs.o.valid),
             sequencer.output_room.eq(blocks - outputs.level),
             sequencer.between_room.eq(blocks - between.level),
+            sequencer.drains.eq(engine.valid),
             sequencer.report.eq(loader.report),
         ]
 

@@ -62,8 +62,8 @@ class Sequencer(wiring.Component):
     output_room, between_room : ``In(range(activation_depth / scan_width + 1))``
         Blocks that can be drained to the output, and to the input of the next layer.
     start, start_bank, start_origin, layer, finish, finish_bank, finish_origin, scaling : ``Out``
-        To the engine, as are the four below from it.
-    scanning, reading, draining : ``In(1)``
+        To the engine, as are those below from it; ``drains`` is whether it puts out a block.
+    scanning, reading, draining, drains : ``In(1)``
     done : ``In(2)``
     discard : ``Out(1)``
         Whether what is being drained is of no use.
@@ -110,6 +110,7 @@ class Sequencer(wiring.Component):
                 "scaling": Out(Scaling(c)),
                 "reading": In(1),
                 "draining": In(1),
+                "drains": In(1),
                 "discard": Out(1),
                 "to_output": Out(1),
                 "from_input": Out(1),
@@ -140,10 +141,13 @@ class Sequencer(wiring.Component):
         active = Signal(2)
         self._start(m, self.enabled & ~reporting & (clears == 0), runs, active)
 
+        # Whether there is room for a result is known a cycle late, but for what comes meanwhile.
         oldest = runs[self.finish_bank]
         room = Mux(oldest.layer.last, self.output_room, self.between_room)
         blocks = self.scaling.rows * c.groups
         blocks = Mux(self.scaling.split, blocks >> (c.ways.bit_length() - 1), blocks)
+        fits = Signal()
+        m.d.sync += fits.eq(room >= blocks + (self.drains & (self.to_output == oldest.layer.last)))
         m.d.comb += [
             self.finish_origin.eq(oldest.origin),
             self.scaling.eq(oldest.layer.scaling),
@@ -160,26 +164,29 @@ class Sequencer(wiring.Component):
                 m.d.sync += [clears.eq(clears - 1), self.discard.eq(1)]
         with m.Else():
             m.d.comb += self.finish.eq(
-                (active & self.done).bit_select(self.finish_bank, 1)
-                & ~self.draining
-                & (room >= blocks)
+                (active & self.done).bit_select(self.finish_bank, 1) & ~self.draining & fits
             )
             with m.If(self.finish):
                 m.d.sync += [self.to_output.eq(oldest.layer.last), self.discard.eq(0)]
         with m.If(self.finish):
             m.d.sync += self.finish_bank.eq(~self.finish_bank)
 
-        # Cycles of each layer, added up where its run ends.
+        # Cycles of each layer, added up when its run has ended.
         m.submodules.cycles = cycles = Memory(shape=c.counter_width, depth=c.layer_depth, init=[])
         so_far, sums = cycles.read_port(domain="comb"), cycles.write_port()
         elapsed = Signal(c.counter_width)
+        ended = Signal()
+        ended_number = Signal.like(self.number)
+        took = Signal.like(elapsed)
+        m.d.sync += [ended.eq(self.finish & self.running), ended_number.eq(self.number)]
+        m.d.sync += took.eq(elapsed + 1)
         tail = Signal(range(len(COUNTERS) * c.elements + 1))
         moves = Signal()
         m.d.comb += [
-            so_far.addr.eq(Mux(self.running, self.number, place)),
+            so_far.addr.eq(Mux(ended, ended_number, place)),
             sums.addr.eq(so_far.addr),
-            sums.data.eq(so_far.data + elapsed + 1),
-            sums.en.eq(self.finish & self.running),
+            sums.data.eq(so_far.data + took),
+            sums.en.eq(ended),
             self.counters.valid.eq(reporting),
             self.counters.payload.eq(Mux(tail == 0, so_far.data, self.counter)),
             moves.eq(self.counters.valid & self.counters.ready),

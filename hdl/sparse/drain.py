@@ -122,25 +122,28 @@ class Drain(wiring.Component):
         group = Signal(range(c.groups // c.ways))
         way_ends = group == c.groups // c.ways - 1
         row_ends = way_ends & (scaling.split | (way == c.ways - 1))
-        last_row = self.row + 1 == scaling.rows
+        last_row = Signal()
         last = row_ends & last_row
         with m.If(self.start):
             # Way and group are back at 0 since the end of the layer before.
             m.d.sync += [scaling.eq(self.scaling), active.eq(1), self.row.eq(0)]
+            m.d.sync += last_row.eq(self.scaling.rows == 1)
         with m.Elif(active):
             m.d.sync += [group.eq(Mux(way_ends, 0, group + 1)), active.eq(~last)]
             with m.If(row_ends):
                 m.d.sync += [way.eq(0), self.row.eq(self.row + 1)]
+                m.d.sync += last_row.eq(self.row + 2 == scaling.rows)
             with m.Elif(way_ends):
                 m.d.sync += way.eq(way + 1)
         m.d.comb += self.read.eq(active & (group == 0) & (way == 0))
         m.d.comb += self.reading.eq(active & (self.read | ~last_row))
 
-        # Slots on their way, the youngest first.
+        # Slots on their way, the youngest first. Whether there are any decides whether runs start
+        # and finish, so it comes from a register.
         stages = [active]
         for n in range(1, latency):
             stages.append(delayed(m, stages[-1], cycles=1, name=f"stage_{n}"))
-        m.d.comb += self.busy.eq(Cat(stages).any())
+        m.d.sync += self.busy.eq(self.start | Cat(stages[:-1]).any())
         m.d.comb += self.valid.eq(stages[-1])
         m.d.comb += self.ends.eq(delayed(m, last, cycles=latency - 1, name="last"))
 

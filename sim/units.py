@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The units that benches simulate, with parameters that make corner cases frequent."""
 
+from dataclasses import replace
 from functools import partial
 
 from amaranth.hdl import signed
@@ -182,7 +183,9 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         ),
     },
     "element": _each("element", Element),
-    "drain": _each("drain", Drain),
+    "drain": _each("drain", Drain)
+    # With three blocks to a row.
+    | {"drain_long": partial(Drain, replace(ODD, elements=9, bias_depth=297))},
     "engine": _each("engine", Engine),
     "loader": _each("loader", Loader),
     "sequencer": _each("sequencer", Sequencer),

@@ -18,6 +18,24 @@ std::vector<Item> read(const char *path) {
     return {items, items + bytes.size() / sizeof(Item)};
 }
 
+using Block = cxxrtl::value<LANES * WIDTH>;
+
+void put(Block &block, int lane, int16_t number) {
+    const int at = lane * WIDTH, shift = at % 32;
+    const uint64_t bits = (uint64_t(number) & ((1ull << WIDTH) - 1)) << shift;
+    block.data[at / 32] |= uint32_t(bits);
+    if (shift + WIDTH > 32)
+        block.data[at / 32 + 1] |= uint32_t(bits >> 32);
+}
+
+int16_t get(const Block &block, int lane) {
+    const int at = lane * WIDTH, shift = at % 32;
+    uint64_t bits = block.data[at / 32];
+    if (shift + WIDTH > 32)
+        bits |= uint64_t(block.data[at / 32 + 1]) << 32;
+    return int16_t(int32_t(uint32_t(bits >> shift) << (32 - WIDTH)) >> (32 - WIDTH));
+}
+
 int main(int, char **arguments) {
     const long vectors = atol(arguments[1]), beats_in = atol(arguments[2]);
     const long beats_out = atol(arguments[3]), ahead = atol(arguments[4]);
@@ -56,22 +74,18 @@ int main(int, char **arguments) {
                           (begun || sent / beats_in < received / beats_out + ahead);
         top.p_i____valid.set<bool>(send);
         if (send) {
-            uint64_t bits = 0;
+            Block block;
             for (int lane = 0; lane < LANES; ++lane)
-                bits |= (uint64_t(inputs[sent * LANES + lane]) & ((1ull << WIDTH) - 1))
-                        << lane * WIDTH;
-            top.p_i____payload.set<uint64_t>(bits);
+                put(block, lane, inputs[sent * LANES + lane]);
+            top.p_i____payload = block;
         }
         settle();
         sent += send && top.p_i____ready.get<bool>();
         if (top.p_o____valid.get<bool>()) {
             ++received;
-            const auto payload = top.p_o____payload.slice<LANES * WIDTH - 1, 0>().val();
-            const uint64_t bits = payload.get<uint64_t>();
-            for (int lane = 0; lane < LANES; ++lane) {
-                const auto left = uint32_t(bits >> lane * WIDTH) << (32 - WIDTH);
-                outputs.push_back(int16_t(int32_t(left) >> (32 - WIDTH)));
-            }
+            const Block block = top.p_o____payload.slice<LANES * WIDTH - 1, 0>().val();
+            for (int lane = 0; lane < LANES; ++lane)
+                outputs.push_back(get(block, lane));
         }
         edge();
     }

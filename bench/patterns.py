@@ -21,10 +21,7 @@ A row of the table, and of the list ``rows`` of the JSON, has
 An interrupted run continues where it was.
 """
 
-import argparse
 import dataclasses
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,15 +31,13 @@ import numpy as np
 import torch
 
 from bench.lenet import RECIPES as LENET
-from bench.lenet import machine_inputs, on_hardware
+from bench.lenet import command, machine_inputs, on_hardware
 from golden.compress.pipeline import compress
 from golden.compress.recipe import Prune, Recipe, load_recipe
-from golden.errors import PrunusError
-from golden.image import Network
 from golden.nets.data import load_dataset
 from golden.network import run as golden_run
 from hdl.configuration import PRESETS
-from mapping import plan
+from mapping import Plan, plan
 from mapping.cycles import useful
 from mapping.layer import LayerPlan
 from sim.compiled import CompiledModel
@@ -75,12 +70,11 @@ def evenness(layer: LayerPlan) -> float:
     return float(counts.mean(axis=1).sum() / counts.max(axis=1).sum())
 
 
-def ideal(network: Network, inputs: np.ndarray, device: str) -> float:
+def ideal(laid: Plan, inputs: np.ndarray) -> float:
     """Cycles for a vector if no element ever waited."""
-    laid = plan(network, PRESETS[device])
-    results = golden_run(network, torch.from_numpy(inputs))
+    results = golden_run(laid.network, torch.from_numpy(inputs))
     activations = [inputs, *(outputs.numpy() for _, outputs in results[:-1])]
-    return float(useful(laid, activations).sum(axis=1).mean() / PRESETS[device].elements)
+    return float(useful(laid, activations).sum(axis=1).mean() / laid.configuration.elements)
 
 
 def run(name: str, work_dir: Path, log: Callable[[str], None]) -> dict[str, Any]:
@@ -105,7 +99,7 @@ def run(name: str, work_dir: Path, log: Callable[[str], None]) -> dict[str, Any]
                     "density": image.density,
                     "bytes": image.bytes,
                     "even": [evenness(layer) for layer in laid.layers],
-                    "ideal_cycles": ideal(result.network, inputs, device),
+                    "ideal_cycles": ideal(laid, inputs),
                     "cycles": hardware["cycles_per_picture"],
                 }
             )
@@ -142,23 +136,14 @@ def table(document: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.patterns", description=__doc__.splitlines()[0]
+    command(
+        "patterns",
+        description=__doc__.splitlines()[0],
+        datasets=SETTINGS,
+        default="digits",
+        run=run,
+        table=table,
     )
-    parser.add_argument("--dataset", choices=SETTINGS, default="digits")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--work", type=Path, help="folder of the checkpoints and images")
-    options = parser.parse_args()
-    work_dir = options.work or Path("build", "patterns", options.dataset)
-
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        document = run(options.dataset, work_dir, log)
-    except PrunusError as error:
-        sys.exit(f"{error}")
-    print(json.dumps(document, indent=2) if options.json else table(document))
 
 
 if __name__ == "__main__":

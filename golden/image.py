@@ -86,7 +86,9 @@ def load(path: str | os.PathLike[str]) -> Network:
     """
     path = Path(path)
     try:
-        data = check_file(path, MAX_FILE).read_bytes()
+        with check_file(path, MAX_FILE).open("rb") as file:
+            # It may grow meanwhile.
+            data = file.read(MAX_FILE + 1)
     except DataError as error:
         raise ImageError(str(error)) from None
     except OSError as error:

@@ -116,8 +116,8 @@ def plan(
 
     Rows go to elements by their non-zeros, and columns are scanned in an order in which heavy and
     light ones come by turns. The order in which a layer's results are drained is the order in which
-    the next one scans them, so that the permutation costs nothing. A layer is split
-    over the ways if that takes fewer cycles.
+    the next one scans them, so that the permutation costs nothing. A layer is split over the ways
+    if that takes fewer cycles.
 
     Parameters
     ----------

@@ -111,9 +111,9 @@ class Accumulate(wiring.Component):
             place.append(delayed(m, place[-1], cycles=1, name=f"place_{n}"))
             valid.append(delayed(m, valid[-1], cycles=1, name=f"valid_{n}"))
         same = [valid[2 + n] & (place[2 + n] == place[1]) for n in range(3)]
-        behind = Signal(3)  # which of the three terms before the one that is read has its row
+        behind = Signal(2)  # which of the last two terms before the one that is read has its row
         forwards = Signal()
-        m.d.sync += [behind.eq(Cat(same)), forwards.eq(Cat(same).any())]
+        m.d.sync += [behind.eq(Cat(same[:2])), forwards.eq(Cat(same).any())]
         added = Signal(signed(self.accumulator_width))
         total = Signal(signed(self.accumulator_width))
         sum_before = delayed(m, total, cycles=1, name="sum")

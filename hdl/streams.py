@@ -2,9 +2,10 @@
 
 from amaranth import *
 from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Queue", "delayed"]
+__all__ = ["Queue", "VectorQueue", "delayed"]
 
 
 class Queue(wiring.Component):
@@ -32,8 +33,7 @@ class Queue(wiring.Component):
     SHALLOW = 4
 
     def __init__(self, shape, *, depth):
-        if not isinstance(depth, int) or isinstance(depth, bool) or depth < 2:
-            raise TypeError(f"depth must be an integer of at least 2, not {depth!r}")
+        _check_depth(depth)
         self.shape = shape
         self.depth = depth
         super().__init__(
@@ -85,6 +85,98 @@ class Queue(wiring.Component):
             m.d.sync += self.o.valid.eq(inner.r_rdy | self.i.valid)
 
         return m
+
+
+class VectorQueue(wiring.Component):
+    """First in, first out; but what was taken can stay, to be read once more.
+
+    A payload that is taken while ``keep`` is set still has its place. ``rewind`` goes back to the
+    first of these: all that is in the queue is put out again, from there on. What is taken without
+    ``keep`` gives its place back, so a vector is read for the last time that way.
+
+    A payload can be taken as many cycles after it was put into an empty queue as
+    :meth:`Queue.latency` says, and :attr:`REWIND_LATENCY` cycles after a ``rewind``; then one a
+    cycle. What is put out comes from the output register of the memory.
+
+    Parameters
+    ----------
+    shape : shape-castable
+        Shape of a payload.
+    depth : :class:`int`
+        Payloads that it holds, those that are kept included. At least 2.
+
+    Members
+    -------
+    i : ``In(stream.Signature(shape))``
+    o : ``Out(stream.Signature(shape))``
+    keep : ``In(1)``
+        Whether what is taken stays. After something did, it falls only once that was rewound.
+    rewind : ``In(1)``
+        Goes back. Only in a cycle in which nothing is taken; what is on offer is withdrawn.
+    level : ``Out(range(depth + 1))``
+        Payloads in it, those that are kept included.
+    """
+
+    REWIND_LATENCY = 2
+
+    def __init__(self, shape, *, depth):
+        _check_depth(depth)
+        self.shape = shape
+        self.depth = depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "keep": In(1),
+                "rewind": In(1),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # In a shallow queue, what comes in goes past the memory, if nothing waits there.
+        past = self.depth <= Queue.SHALLOW
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=[write] if past else [])
+        waiting = Signal(range(self.depth + 1))  # to be read, behind what is on offer
+        puts, reads, gives = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(self.level != self.depth),
+            puts.eq(self.i.valid & self.i.ready),
+            reads.eq(((waiting != 0) | (puts & past)) & (~self.o.valid | self.o.ready)),
+            gives.eq(self.o.valid & self.o.ready & ~self.keep),
+            write.data.eq(self.i.payload),
+            write.en.eq(puts),
+            read.en.eq(reads),
+            self.o.payload.eq(read.data),
+        ]
+
+        # Everything from the first place to the last is in the queue.
+        first = Signal(range(self.depth))
+        for place, moves in (write.addr, puts), (read.addr, reads), (first, gives):
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        for count, less in (self.level, gives), (waiting, reads):
+            with m.If(puts & ~less):
+                m.d.sync += count.eq(count + 1)
+            with m.If(~puts & less):
+                m.d.sync += count.eq(count - 1)
+        with m.If(reads):
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.rewind):
+            m.d.sync += [read.addr.eq(first), waiting.eq(self.level + puts), self.o.valid.eq(0)]
+
+        return m
+
+
+def _check_depth(depth):
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 2:
+        raise TypeError(f"depth must be an integer of at least 2, not {depth!r}")
 
 
 def delayed(m, value, *, cycles, name):

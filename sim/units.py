@@ -21,7 +21,7 @@ from hdl.sparse.engine import Engine
 from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
-from hdl.streams import Queue
+from hdl.streams import Queue, VectorQueue
 
 __all__ = ["BENCHES"]
 
@@ -119,6 +119,9 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         "requantise_48": partial(Requantise, width=48, bias_width=32, result_width=16),
     },
     "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 5, 32)},
+    "vector_queue": {
+        f"vector_queue_{depth}": partial(VectorQueue, _ITEM, depth=depth) for depth in (2, 4, 5, 32)
+    },
     "scan": {
         f"scan_{lanes}": partial(Scan, scan_width=lanes, activation_width=width, depth=depth)
         for lanes, width, depth in ((1, 16, 8), (3, 4, 5), (4, 8, 64))

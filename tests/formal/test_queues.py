@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Proofs of the queues: what is on offer stands, and no segment is lost."""
+"""Proofs of the queues: what is on offer stands, no segment is lost, what is kept comes again."""
 
 import pytest
 from amaranth import *
@@ -8,7 +8,7 @@ from amaranth.hdl import Assert, Assume
 from hdl.sparse.counts import Counts, Segment
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
-from hdl.streams import Queue, delayed
+from hdl.streams import Queue, VectorQueue, delayed
 from tests.formal.prover import Offer, OfferStands, prove
 
 
@@ -17,6 +17,73 @@ def test_queue_offer_stands(tmp_path, depth):
     dut = Queue(2, depth=depth)
     ports = [dut.i.payload, dut.i.valid, dut.o.ready]
     prove(OfferStands(dut), tmp_path, ports=ports, depth=4)
+
+
+class ReadAgain(Elaboratable):
+    """All payloads are 0 but one, whichever; it must come out in its place, each time."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.place = Signal(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.d.comb += Assume(~ResetSignal())
+        puts, takes = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        gives = takes & ~dut.keep
+
+        # Places of the next payload to come, of the next to go out, and of the first that is kept.
+        end, now, first = (Signal(5, name=name) for name in ("end", "now", "first"))
+        place = delayed(m, self.place, cycles=1, name="place")
+        later = delayed(m, Const(1), cycles=1, name="later")
+        m.d.comb += [
+            Assume(~later | (self.place == place)),
+            Assume(dut.i.payload == (end == self.place)),
+            Assume(~(gives & (now != first))),
+            Assume(~(takes & dut.rewind)),
+        ]
+        m.d.sync += [end.eq(end + puts), first.eq(first + gives)]
+        m.d.sync += now.eq(Mux(dut.rewind, first, now + takes))
+
+        held = Signal(5)
+        m.d.comb += held.eq(end - first)
+        m.d.comb += [Assert(dut.level == held), Assert(dut.i.ready == (held != dut.depth))]
+        with m.If(dut.o.valid):
+            m.d.comb += Assert((now != end) & (dut.o.payload == (now == self.place)))
+        # What is there is put out, a cycle after it is there or was gone back to.
+        waits = Signal()
+        m.d.sync += waits.eq((now != end) & ~takes & ~dut.rewind)
+        m.d.comb += Assert(~waits | dut.o.valid)
+        return m
+
+
+@pytest.mark.parametrize(("depth", "shallow", "cycles"), [(2, 4, 10), (3, 4, 9), (2, 1, 10)])
+def test_vector_queue_reads_again(tmp_path, monkeypatch, depth, shallow, cycles):
+    """In all that can happen in so many cycles, in which the queue fills and empties twice.
+
+    Both where what comes in goes past the memory, as in shallow queues, and where it does not.
+    """
+    monkeypatch.setattr(Queue, "SHALLOW", shallow)
+    dut = VectorQueue(1, depth=depth)
+    top = ReadAgain(dut)
+    ports = [dut.i.payload, dut.i.valid, dut.o.ready, dut.keep, dut.rewind, top.place]
+    prove(top, tmp_path, ports=ports, depth=cycles, mode="bmc")
+
+
+@pytest.mark.parametrize("depth", [3, 7])
+def test_vector_queue_offer_stands(tmp_path, depth):
+    """Until the queue is rewound."""
+
+    class Top(OfferStands):
+        def elaborate(self, platform):
+            m = super().elaborate(platform)
+            m.d.comb += Assume(~self.dut.rewind)
+            return m
+
+    dut = VectorQueue(2, depth=depth)
+    ports = [dut.i.payload, dut.i.valid, dut.o.ready, dut.keep, dut.rewind]
+    prove(Top(dut), tmp_path, ports=ports, depth=4)
 
 
 class NothingLost(Elaboratable):

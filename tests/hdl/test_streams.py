@@ -5,13 +5,14 @@ import pytest
 
 from hdl.sparse.counts import Segment
 from hdl.sparse.queue import SegmentQueue
-from hdl.streams import Queue
+from hdl.streams import Queue, VectorQueue
 
 
+@pytest.mark.parametrize("queue", [Queue, VectorQueue])
 @pytest.mark.parametrize("depth", [1, 0, -2, 4.0, "4", None, True], ids=repr)
-def test_depth_of_a_queue(depth):
+def test_depth_of_a_queue(queue, depth):
     with pytest.raises(TypeError, match=f"^depth must be an integer of at least 2, not {depth!r}$"):
-        Queue(8, depth=depth)
+        queue(8, depth=depth)
 
 
 def test_depth_of_a_segment_queue():

@@ -188,8 +188,10 @@ class Difference:
         Row of the layer.
     elements : list of int
         Processing elements that add up the row: one, or one in each way if the layer is split.
+    tile : int or None
+        In which tile of the layer; None if it is in one piece.
     element_row : int
-        As which row of their own.
+        As which row of their own, in that tile.
     cycle : int or None
         When the activation came into being, counted from the start of the run; None if neither
         machine has a clock.
@@ -201,6 +203,7 @@ class Difference:
     vector: int
     row: int
     elements: list[int]
+    tile: int | None
     element_row: int
     cycle: int | None
     values: dict[str, int]
@@ -210,9 +213,10 @@ class Difference:
         values = ", ".join(f"{name} has {value}" for name, value in self.values.items())
         owners = "element" if len(self.elements) == 1 else "elements"
         owners += f" {' and '.join(map(str, self.elements))}"
+        tile = "" if self.tile is None else f", in tile {self.tile}"
         return (
             f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row} "
-            f"(row {self.element_row} of processing {owners}){when}: {values}"
+            f"(row {self.element_row} of processing {owners}{tile}){when}: {values}"
         )
 
 
@@ -241,12 +245,13 @@ def difference(
         if cycles is not None:
             rows = rows[np.argsort(cycles[index][vector, rows], kind="stable")]
         row = int(rows[0])
-        elements, local = layer.owners(row)
+        elements, tile, local = layer.owners(row)
         return Difference(
             layer=layer.name,
             vector=vector,
             row=row,
             elements=elements,
+            tile=tile if layer.tiles > 1 else None,
             element_row=local,
             cycle=None if cycles is None else int(cycles[index][vector, row]),
             values={

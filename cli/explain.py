@@ -30,8 +30,9 @@ __all__ = ["command", "plan_or_say_why"]
 def command(output: Output, image: Path, device: str, inputs: Options) -> None:
     """Say how a compressed network lies on a device.
 
-    Shows for each layer how its rows and weights are dealt out to the processing elements, how
-    full each memory becomes, and how many cycles the layer takes, which depends on the vectors.
+    Shows for each layer how its rows and weights are dealt out to the processing elements, in tiles
+    if the rows do not fit these at a time, how full each memory becomes, and how many cycles the
+    layer takes, which depends on the vectors.
     The prediction is exact: it is what the hardware counts. It is of vectors one at a time; back to
     back, they take fewer cycles each, which prunus simulate counts.
 
@@ -54,12 +55,21 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
     for index, layer in enumerate(plan.layers):
         totals = layer.entries.totals
         members = configuration.elements // layer.teams
-        rows = np.bincount(layer.outputs % members, minlength=members)
+        share = layer.outputs // layer.tile_positions * members + layer.outputs % members
+        rows = np.bincount(share, minlength=layer.tiles * members).reshape(-1, members)
         layers.append(
             {
                 "name": layer.name,
                 "split": layer.split,
-                "rows_per_element": {"least": int(rows.min()), "most": int(rows.max())},
+                "tiles": [
+                    {
+                        "rows_per_element": _bounds(own),
+                        "entries": int(entries.sum()),
+                        "balance": _balance(entries),
+                    }
+                    for own, entries in zip(rows, layer.tile_totals, strict=True)
+                ],
+                "rows_per_element": _bounds(rows.sum(axis=0)),
                 "entries": int(totals.sum()),
                 "padding_entries": layer.padding,
                 "code_width": layer.layer.code_width,
@@ -104,6 +114,7 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
             *(
                 "layer",
                 "split",
+                "tiles",
                 "rows per element",
                 "entries",
                 "padding",
@@ -116,7 +127,8 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
             [
                 layer["name"],
                 "yes" if layer["split"] else "no",
-                f"{layer['rows_per_element']['least']} to {layer['rows_per_element']['most']}",
+                len(layer["tiles"]),
+                _range(layer["rows_per_element"]),
                 layer["entries"],
                 layer["padding_entries"],
                 layer["code_width"],
@@ -127,6 +139,23 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
             for layer in layers
         ],
     )
+    tiled = [layer for layer in layers if len(layer["tiles"]) > 1]
+    if tiled:
+        output.table(
+            "Tiles",
+            ["layer", "tile", "rows per element", "entries", "balance"],
+            [
+                [
+                    layer["name"],
+                    number,
+                    _range(tile["rows_per_element"]),
+                    tile["entries"],
+                    percent(tile["balance"]),
+                ]
+                for layer in tiled
+                for number, tile in enumerate(layer["tiles"])
+            ],
+        )
     output.table(
         "Memories",
         ["memory", "parameter", "used", "of", "share"],
@@ -185,6 +214,14 @@ def device_document(name: str, configuration: "Configuration") -> dict[str, Any]
     return {"name": name, **asdict(configuration)}
 
 
+def _bounds(numbers: Any) -> dict[str, int]:
+    return {"least": int(numbers.min()), "most": int(numbers.max())}
+
+
+def _range(bounds: dict[str, int]) -> str:
+    return f"{bounds['least']} to {bounds['most']}"
+
+
 def _balance(totals: Any) -> float:
     """Mean over greatest, 0 to 1: what of the time the elements work if they never wait."""
     return float(totals.mean() / totals.max()) if totals.max() else 1.0
@@ -192,17 +229,20 @@ def _balance(totals: Any) -> float:
 
 def _memories(plan: "Plan") -> list[dict[str, Any]]:
     """What a network takes of each memory of its device."""
+    from mapping.plan import waiting
+
     c = plan.configuration
     layers = plan.layers
+    columns = sum(layer.tiles * layer.team_columns[0] for layer in layers)
     heaviest = int(sum(layer.entries.totals for layer in layers).max())
     used = {
         "weights of an element": ("weight_depth", heaviest),
-        "column counts": ("column_depth", sum(layer.team_columns[0] for layer in layers)),
+        "column counts": ("column_depth", columns),
         "rows of an element": ("row_depth", max(layer.rows for layer in layers)),
         "codebook values": ("codebook_depth", sum(len(x.layer.codebook) for x in layers)),
         "biases": ("bias_depth", sum(layer.positions for layer in layers)),
-        "activations": ("activation_depth", max(layer.positions for layer in layers)),
-        "layers": ("layer_depth", len(layers)),
+        "activations": ("activation_depth", max(waiting(layers))),
+        "layers and tiles": ("layer_depth", len(plan.lines)),
     }
     return [
         {

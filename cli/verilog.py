@@ -33,7 +33,7 @@ _PORTS = {
     "counters__payload": "report out: a number",
     "counters__valid": "whether there is one",
     "counters__ready": "whether it is taken",
-    "layer": "which layer is at hand",
+    "layer": "which layer or tile is at hand",
     "running": "whether there is one",
     "tap": "activations of every layer as they come into being, to watch",
     "tap_valid": "whether there is a block of them",
@@ -46,13 +46,13 @@ _MEMORIES = {
     "element.fetch.memory": "weights, two entries a word",
     "element.fetch.words.fifo.storage": "words on their way from the memory of weights",
     "element.queue.queue.fifo.storage": "segments that wait in front of an element",
-    "prunus.between.fifo.storage": "activations between two layers",
+    "prunus.between.memory": "activations between two layers",
     **{f"prunus.engine.blocks_{way}.fifo.storage": "blocks dealt to a scan" for way in range(16)},
     "prunus.engine.drain.biases": "biases, a block a word",
-    "prunus.inputs.fifo.storage": "vectors that wait",
+    "prunus.inputs.memory": "vectors that wait",
     "prunus.outputs.fifo.storage": "results that wait",
-    "prunus.sequencer.cycles": "cycles that each layer took",
-    "prunus.sequencer.program": "the layers of the network",
+    "prunus.sequencer.cycles": "cycles that each layer or tile took",
+    "prunus.sequencer.program": "the layers of the network, tile by tile",
 }
 
 

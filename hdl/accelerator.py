@@ -9,7 +9,7 @@ from hdl.loader import BEAT_WIDTH, Loader, Space
 from hdl.sequencer import Sequencer
 from hdl.sparse.element import Load, Store
 from hdl.sparse.engine import Engine
-from hdl.streams import Queue
+from hdl.streams import Queue, VectorQueue
 
 __all__ = ["Accelerator", "Result"]
 
@@ -38,8 +38,9 @@ class Accelerator(wiring.Component):
     All of it is streams: packets to ``load`` (see :class:`~hdl.loader.Loader`), vectors of
     activations in at ``i`` and out at ``o``, ``scan_width`` a beat, and reports out at
     ``counters``. A layer's activations wait in a queue, whose head the next layer scans while its
-    tail is still being filled; so each activation is written once and read once. The next vector
-    may be sent before the result of the one before it is there.
+    tail is still being filled; so each activation is written once, and read once if the rows of the
+    layer that scans it fit the accumulators. Otherwise the layer is in tiles, and each of these
+    scans the vector. The next vector may be sent before the result of the one before it is there.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class Accelerator(wiring.Component):
     o : ``Out(stream.Signature(Result(configuration)))``
     counters : ``Out(stream.Signature(counter_width))``
     layer : ``Out(range(layer_depth))``
-        Layer at hand; one bit at least.
+        Layer or tile at hand, by its place in the program; one bit at least.
     running : ``Out(1)``
         Whether there is one.
     tap : ``Out(ArrayLayout(signed(activation_width), scan_width))``
@@ -86,8 +87,8 @@ class Accelerator(wiring.Component):
         m.submodules.loader = loader = Loader(c)
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.engine = engine = Engine(c)
-        m.submodules.inputs = inputs = Queue(self.i.payload.shape(), depth=blocks)
-        m.submodules.between = between = Queue(self.i.payload.shape(), depth=blocks)
+        m.submodules.inputs = inputs = VectorQueue(self.i.payload.shape(), depth=blocks)
+        m.submodules.between = between = VectorQueue(self.i.payload.shape(), depth=blocks)
         m.submodules.outputs = outputs = Queue(self.o.payload.shape(), depth=blocks)
 
         wiring.connect(m, wiring.flipped(self.load), loader.i)
@@ -121,17 +122,20 @@ class Accelerator(wiring.Component):
             sequencer.report.eq(loader.report),
         ]
 
+        m.d.comb += [inputs.keep.eq(sequencer.keep), between.keep.eq(sequencer.keep)]
         with m.If(sequencer.from_input):
             wiring.connect(m, inputs.o, engine.i)
+            m.d.comb += inputs.rewind.eq(sequencer.rewind)
         with m.Else():
             wiring.connect(m, between.o, engine.i)
+            m.d.comb += between.rewind.eq(sequencer.rewind)
         m.d.comb += [
             self.tap.eq(engine.o),
             self.tap_valid.eq(engine.valid & ~sequencer.discard),
             between.i.payload.eq(engine.o),
             between.i.valid.eq(self.tap_valid & ~sequencer.to_output),
             outputs.i.p.activations.eq(engine.o),
-            outputs.i.p.last.eq(engine.ends),
+            outputs.i.p.last.eq(engine.ends & ~sequencer.partial),
             outputs.i.valid.eq(self.tap_valid & sequencer.to_output),
         ]
 

@@ -41,18 +41,20 @@ class Configuration:
     weight_depth: int = 4096
     """Entries in an element's memory. Even: two are read at a time."""
     column_depth: int = 2048
-    """Columns, of all layers together, padded to ``scan_width``, whose counts an element holds."""
+    """Columns, of all layers together, padded to ``scan_width``, whose counts an element holds.
+    Each tile of a layer has all of them."""
     row_depth: int = 64
-    """Rows of one layer that an element can accumulate."""
+    """Rows that an element can accumulate at a time. A layer with more is in tiles."""
     codebook_depth: int = 256
     """Codebook values, of all layers together."""
     bias_depth: int = 1024
     """Biases, of all layers together, padded to ``elements``."""
     activation_depth: int = 1024
-    """Activations in the longest result of a layer, padded to ``elements``. A vector of input may
-    be longer, as long as there are columns."""
+    """Activations in the longest result of a layer, padded to ``elements``, and, if the layer is in
+    tiles, in what it scans as well. A vector of input may be longer, unless the first layer is; so
+    may the last result be, if the last layer is."""
     layer_depth: int = 16
-    """Layers in the longest program."""
+    """Layers in the longest program, each counted as often as it has tiles."""
     counter_width: int = 32
     """Bits in a counter."""
 

@@ -40,6 +40,10 @@ class Sequencer(wiring.Component):
     layer by layer, and each gives the elements something to do while the other is drained.
     Otherwise the next layer starts, and waits for its input.
 
+    A layer may be in tiles, each with some of the rows, and a line of the program: what is said
+    here of layers is true of tiles. Those of a layer scan the same vector, which is kept for them.
+    While it is, no other one can come in between, so that the vectors of such a network go alone.
+
     Two runs are under way at the most, for that is how many banks of accumulators there are. After
     a reset, counters and both banks are cleared first, which takes
     ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.latency(c))`` cycles.
@@ -69,8 +73,14 @@ class Sequencer(wiring.Component):
         Whether what is being drained is of no use.
     to_output : ``Out(1)``
         Whether what is being drained is the result, and not the input of the next layer.
+    partial : ``Out(1)``
+        Whether more of the layer's result comes after what is being drained.
     from_input : ``Out(1)``
         Whether the run that is scanned reads the input, and not the result of the layer before it.
+    keep : ``Out(1)``
+        Whether what it reads is to be read again by the run after it.
+    rewind : ``Out(1)``
+        Ends that reading, for one cycle: the next one begins anew.
     running : ``Out(1)``
         Whether a run is under way.
     idle : ``Out(1)``
@@ -113,7 +123,10 @@ class Sequencer(wiring.Component):
                 "drains": In(1),
                 "discard": Out(1),
                 "to_output": Out(1),
+                "partial": Out(1),
                 "from_input": Out(1),
+                "keep": Out(1),
+                "rewind": Out(1),
                 "running": Out(1),
                 "idle": Out(1),
                 "number": Out(range(c.layer_depth)),
@@ -168,6 +181,7 @@ class Sequencer(wiring.Component):
             )
             with m.If(self.finish):
                 m.d.sync += [self.to_output.eq(oldest.layer.last), self.discard.eq(0)]
+                m.d.sync += self.partial.eq(oldest.layer.keep)
         with m.If(self.finish):
             m.d.sync += self.finish_bank.eq(~self.finish_bank)
 
@@ -224,7 +238,7 @@ class Sequencer(wiring.Component):
         # A run may be followed by that of the same layer for the other vector of a pair, which
         # becomes one with the first layer.
         newest = runs[~self.start_bank]
-        leads = Signal()  # whether the newest run is the first one of its layer
+        leads = Signal()  # whether the newest run is one that another vector's may follow
         pair = Signal()
         again = Signal()
         number = Mux(again, newest.number, upcoming)
@@ -250,14 +264,24 @@ class Sequencer(wiring.Component):
                 runs[self.start_bank].number.eq(number),
                 runs[self.start_bank].origin.eq(self.start_origin),
                 self.start_bank.eq(~self.start_bank),
-                self.from_input.eq(number == 0),
-                leads.eq(~again),
+                self.from_input.eq((number == 0) | (self.keep & self.from_input)),
+                self.keep.eq(self.layer.keep),
+                leads.eq(~again & ~self.layer.alone),
                 pair.eq(again | (pair & (upcoming != 0))),
             ]
             with m.If(~again):
-                m.d.sync += upcoming.eq(Mux(self.layer.last, 0, upcoming + 1))
+                m.d.sync += upcoming.eq(Mux(self.layer.last & ~self.layer.keep, 0, upcoming + 1))
         with m.Elif(~self.enabled):
             m.d.sync += [upcoming.eq(0), leads.eq(0)]
+
+        # A vector that is kept is read again as soon as the scan is through with it.
+        rewinds = Signal()
+        m.d.comb += self.rewind.eq(rewinds & ~self.scanning)
+        with m.If(self.start):
+            m.d.sync += rewinds.eq(self.layer.keep)
+        with m.Elif(self.rewind):
+            m.d.sync += rewinds.eq(0)
+
         starts = self.start << self.start_bank
         ends = (self.finish & self.running) << self.finish_bank
         m.d.sync += active.eq((active | starts) & ~ends)

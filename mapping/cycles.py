@@ -19,7 +19,7 @@ from hdl.sparse.engine import Engine
 from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
-from hdl.streams import Queue
+from hdl.streams import Queue, VectorQueue
 from mapping.layer import LayerPlan
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Prediction:
     """
 
     cycles: np.ndarray
-    """From the end of the run before, or the start, to the end of this one; int64."""
+    """From the end of the run before, or the start, to the end of this one; int64. Those of tiles
+    are added up."""
     busy: np.ndarray
     """Cycles in which an element takes a weight, int64 with a number for each element."""
     padding: np.ndarray
@@ -67,11 +68,11 @@ def predict(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     activations : list of ndarray of int, ``(batch, layer.inputs)``
         The input of each layer, as the golden model gives it.
     """
-    runs = [
-        _Run(index, vectors != 0, index - 1 if index else None)
-        for index, vectors in enumerate(map(np.asarray, activations))
-    ]
-    return _simulate(plan.layers, plan.configuration, runs)
+    runs: list[_Run] = []
+    sources = range(0)
+    for index, vectors in enumerate(map(np.asarray, activations)):
+        sources = _begin(runs, plan.layers, index, vectors != 0, sources)
+    return _simulate(plan.layers, plan.configuration, runs, plan.lines)
 
 
 def predict_stream(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
@@ -80,19 +81,19 @@ def predict_stream(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     This takes as long as all the vectors one after another: some 10,000 cycles a second.
     """
     batch, depth = len(activations[0]), len(plan.layers)
+    together = 2 if len(plan.lines) == depth else 1
     runs: list[_Run] = []
-    order = []
-    for first in range(0, batch, 2):
-        pair = range(first, min(first + 2, batch))
+    places: list[int] = []
+    for first in range(0, batch, together):
+        sources = dict.fromkeys(range(first, min(first + together, batch)), range(0))
         for index in range(depth):
-            for vector in pair:
-                source = len(runs) - len(pair) if index else None
-                runs.append(_Run(index, np.asarray(activations[index])[[vector]] != 0, source))
-                order.append(vector * depth + index)
-    found = _simulate(plan.layers, plan.configuration, runs)
-    place = np.argsort(order)
+            for vector in sources:
+                nonzero = np.asarray(activations[index])[[vector]] != 0
+                sources[vector] = _begin(runs, plan.layers, index, nonzero, sources[vector])
+                places += [vector * depth + index] * len(sources[vector])
+    found = _simulate(plan.layers, plan.configuration, runs, places)
     return Prediction(
-        *(array[0][place].reshape(batch, depth, *array.shape[2:]) for array in vars(found).values())
+        *(array.reshape(batch, depth, *array.shape[2:]) for array in vars(found).values())
     )
 
 
@@ -106,16 +107,33 @@ def count(layer: LayerPlan, configuration: Configuration, nonzero: np.ndarray) -
     nonzero : ndarray of bool, ``(batch, layer.inputs)``
         Which activations are not zero.
     """
-    return _simulate([layer], configuration, [_Run(0, nonzero, None)])
+    runs: list[_Run] = []
+    _begin(runs, [layer], 0, nonzero, range(0))
+    return _simulate([layer], configuration, runs, [0] * layer.tiles)
 
 
 class _Run(NamedTuple):
-    """One layer of one vector, or of the vectors of all lines."""
+    """One tile of one layer of one vector, or of the vectors of all lines."""
 
     layer: int
+    tile: int
     nonzero: np.ndarray
-    source: int | None
-    """Run whose result it scans, or None if that is the input."""
+    sources: range
+    """Runs whose results it scans, or none if that is the input."""
+
+
+def _begin(
+    runs: list[_Run],
+    layers: Sequence[LayerPlan],
+    index: int,
+    nonzero: np.ndarray,
+    sources: range,
+) -> range:
+    """Add the runs of a layer; which ones they are."""
+    first = len(runs)
+    tiles = range(layers[index].tiles)
+    runs += [_Run(index, tile, nonzero, sources) for tile in tiles]
+    return range(first, len(runs))
 
 
 # A kind of word is a number: which entries belong to the segment, which are escapes, whether it is
@@ -294,6 +312,10 @@ class _Work:
                 for array in _steps(layer, c.scan_width, run.nonzero)
             )
             way = np.arange(ways)[:, None]
+            told_of = layer.team_columns[0]
+            columns = np.where(
+                columns < told_of, columns + run.tile * told_of, layer.tiles * told_of
+            )
             words, first = (table[way, columns] for table in tables[run.layer])
             # The last step of a run tells all elements, if only that it is the last.
             last = np.arange(columns.shape[2]) == numbers[..., None] - 1
@@ -340,7 +362,7 @@ class _Control:
         self.work = work
         self.line, self.way = np.arange(lines), np.arange(ways)
         self.blocks = np.array([layer.columns // c.scan_width for layer in of_run])
-        self.results = np.array([layer.positions // c.scan_width for layer in of_run])
+        self.results = np.array([layer.tile_positions // c.scan_width for layer in of_run])
         # Cycles from the end of a run until all of its rows but the last are read, and its result
         # is on its way.
         per_row = self.results // [layer.rows for layer in of_run]
@@ -350,10 +372,16 @@ class _Control:
         self.arrives = Drain.latency(c) + self.through
         self.splits = np.array([layer.split for layer in of_run])
         self.last = np.array([layer is layers[-1] for layer in of_run])
-        self.source = np.array([-1 if run.source is None else run.source for run in runs])
+        self.from_input = np.array([not run.sources for run in runs])
+        most = max(1, *(len(run.sources) for run in runs))
+        self.sources = np.array([[*run.sources, *[-1] * (most - len(run.sources))] for run in runs])
+        self.rereads = np.array([run.tile > 0 for run in runs])
+        self.keeps = np.append(self.rereads[1:], False)
         self.depth = max(c.activation_depth // c.scan_width, int(self.results.max()))
 
         self.launched, self.finished = np.zeros(lines, np.int64), np.zeros(lines, np.int64)
+        # Runs that have been scanned, and the cycle in which the last of them was known to be.
+        self.scanned = self.scanned_at = np.zeros(lines, np.int64)
         self.finish_at = np.full((lines, len(runs)), _NEVER)
         self.split = self.split_before = np.zeros(lines, bool)
         self.dealt, self.dealt_of_run = np.zeros((lines, ways), np.int64), np.zeros(lines, np.int64)
@@ -378,9 +406,12 @@ class _Control:
         run = self.launched - 1
         done = self.work.blocks[self.line[:, None], self.way, begun]
         scanning = begun < self.work.ends[self.line, :, run]
-        source = self.source[run]
-        arrived = now - self.finish_at[self.line, source] - self.arrives + 1
-        arrived = np.where(source < 0, self.blocks[run], arrived)
+        sources = self.sources[run]
+        arrived = now - self.finish_at[self.line[:, None], sources] - self.arrives + 1
+        arrived = np.clip(arrived, 0, np.where(sources < 0, 0, self.results[sources])).sum(axis=1)
+        arrived = np.where(self.from_input[run], self.blocks[run], arrived)
+        rewound = now >= self.scanned_at + VectorQueue.REWIND_LATENCY
+        arrived = np.where(self.rereads[run] & ~rewound, 0, arrived)
         if len(self.way) == 1:
             before = self.work.blocks[self.line, 0, self.work.begins[run]]
             go = ~hold & scanning & (done < (before + arrived)[:, None])
@@ -395,7 +426,7 @@ class _Control:
             own = ~self.split[:, None] | (self.way == turn[:, None])
             self.dealt = self.dealt + (taken[:, None] & own)
             self.dealt_of_run = self.dealt_of_run + taken
-        self.popped = self.popped + taken * (source >= 0)
+        self.popped = self.popped + taken * ~(self.from_input[run] | self.keeps[run])
         return go
 
     def advance(self, now: int, begun: list[np.ndarray], ended: np.ndarray) -> bool:
@@ -427,6 +458,9 @@ class _Control:
         run = np.minimum(launched, number - 1)
         scanning = (begun[-2] < self.work.ends[line, :, launched - 1]).any(axis=1) & (launched > 0)
         starts = (launched < number) & ~scanning
+        seen = ~scanning & (self.scanned < launched)
+        self.scanned_at = np.where(seen, now, self.scanned_at)
+        self.scanned = np.where(seen, launched, self.scanned)
         before = np.maximum(launched - 2, 0)
         read = (finished > before) & (now >= self.finish_at[line, before] + self.read[before])
         starts &= (launched < 2) | read
@@ -445,8 +479,11 @@ class _Control:
         return True
 
 
-def _simulate(layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run]) -> Prediction:
-    """Run after run, on each line for itself; the shapes have runs instead of layers."""
+def _simulate(
+    layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run], places: Sequence[int]
+) -> Prediction:
+    """Run after run, on each line for itself. The shapes have places instead of layers, and what is
+    found of the runs of a place is added up."""
     work = _Work(layers, c, runs)
     kinds = work.kinds
     lines, ways, members = work.offsets.shape
@@ -505,4 +542,10 @@ def _simulate(layers: Sequence[LayerPlan], c: Configuration, runs: Sequence[_Run
 
     cycles = np.diff(control.finish_at, axis=1, prepend=0)
     busy, padding, blocked = counted[:, :, :-1].reshape(3, lines, len(runs), -1)
-    return Prediction(cycles, busy, padding, cycles[..., None] - busy - padding, blocked)
+    starved = cycles[..., None] - busy - padding
+    added = []
+    for array in cycles, busy, padding, starved, blocked:
+        total = np.zeros((lines, max(places) + 1, *array.shape[2:]), np.int64)
+        np.add.at(total, (slice(None), places), array)
+        added.append(total)
+    return Prediction(*added)

@@ -17,7 +17,8 @@ class LayerPlan:
     """A layer laid out on a device. Made by :func:`lay_out`.
 
     The elements are in teams, each with all of the rows and its share of the columns. There is one
-    team of all elements, or, if the layer is split, one for each way.
+    team of all elements, or, if the layer is split, one for each way. If an element has more rows
+    than its accumulators hold, the layer is in tiles, which are run one after another.
     """
 
     layer: Layer
@@ -26,18 +27,22 @@ class LayerPlan:
     columns: int
     """Length of the vector that is scanned, padding included."""
     outputs: np.ndarray
-    """Position of each output in the vector that is drained, int64 ``(outputs,)``."""
+    """Position of each output in the vector that is drained, int64 ``(outputs,)``. Those of a tile
+    come one after another."""
     positions: int
     """Length of the vector that is drained, padding included."""
+    tiles: int
+    """Tiles, all of which have as many positions."""
     teams: int
     """Teams of elements: 1, or as many as the device has ways."""
     team_columns: tuple[int, ...]
     """Columns that the elements of each team are told of, padding included."""
     rows: int
-    """Rows of an element."""
+    """Rows of an element in a tile."""
     delta_width: int
     """Bits of an entry that are not its code."""
     entries: Entries
+    """An element is told of its columns tile by tile."""
 
     @property
     def name(self) -> str:
@@ -47,12 +52,24 @@ class LayerPlan:
     def split(self) -> bool:
         return self.teams > 1
 
-    def owners(self, row: int) -> tuple[list[int], int]:
-        """Elements that add up ``row``, and as which row of their own."""
+    @property
+    def tile_positions(self) -> int:
+        """Length of what is drained of a tile, padding included."""
+        return self.positions // self.tiles
+
+    @property
+    def tile_totals(self) -> np.ndarray:
+        """Entries of each tile and element, int64 ``(tiles, elements)``."""
+        elements = len(self.entries.counts)
+        return self.entries.counts.reshape(elements, self.tiles, -1).sum(axis=2).T
+
+    def owners(self, row: int) -> tuple[list[int], int, int]:
+        """Elements that add up ``row``, in which tile, and as which row of their own in that."""
         elements = len(self.entries.counts)
         members = elements // self.teams
-        local, member = divmod(int(self.outputs[row]), members)
-        return list(range(member, elements, members)), local
+        tile, place = divmod(int(self.outputs[row]), self.tile_positions)
+        local, member = divmod(place, members)
+        return list(range(member, elements, members)), tile, local
 
     @property
     def padding(self) -> int:
@@ -71,6 +88,9 @@ def lay_out(
 ) -> LayerPlan:
     """Lay ``layer`` out on a device, whether it is large enough or not.
 
+    There are as few tiles as the rows of an element need. Rows go to tiles as they go to elements,
+    by their non-zeros: those of each tile are work for all elements alike.
+
     Parameters
     ----------
     layer : Layer
@@ -88,27 +108,31 @@ def lay_out(
     teams = c.ways if split else 1
     members = c.elements // teams
     # Blocks are dealt to the teams in turn.
-    outputs = assign(layer, members, team=inputs // c.scan_width % teams, following=following)
-    rows = -(-layer.outputs // members)
+    tiles = -(-layer.outputs // (members * c.row_depth))
+    shares = tiles * members
+    assigned = assign(layer, shares, team=inputs // c.scan_width % teams, following=following)
+    rows = -(-layer.outputs // shares)
+    local, share = np.divmod(assigned, shares)
+    tile, member = np.divmod(share, members)
     block, lane = np.divmod(inputs[layer.columns], c.scan_width)
     blocks = columns // c.scan_width
     team_columns = tuple(-(-(blocks - team) // teams) * c.scan_width for team in range(teams))
-    position = outputs[layer.rows]
     delta_width = max(1, c.entry_width - layer.code_width)
     entries = encode(
         layer,
-        row=position // members,
-        element=block % teams * members + position % members,
-        column=block // teams * c.scan_width + lane,
-        shape=(c.elements, team_columns[0]),
+        row=local[layer.rows],
+        element=block % teams * members + member[layer.rows],
+        column=tile[layer.rows] * team_columns[0] + block // teams * c.scan_width + lane,
+        shape=(c.elements, tiles * team_columns[0]),
         delta_width=delta_width,
     )
     return LayerPlan(
         layer=layer,
         inputs=inputs,
         columns=columns,
-        outputs=outputs,
-        positions=rows * members,
+        outputs=(tile * rows + local) * members + member,
+        positions=tiles * rows * members,
+        tiles=tiles,
         teams=teams,
         team_columns=team_columns,
         rows=rows,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from mapping.cycles import count
 from mapping.layer import LayerPlan, lay_out
 from mapping.rows import WORTH
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "waiting"]
 
 # Share of activations that a plan takes to be non-zero where it has to choose. Layers behind a
 # rectifier have 18 to 41 % in EIE's table III; the more there are, the more a choice matters.
@@ -32,6 +33,11 @@ class Plan:
     network: Network
     configuration: Configuration
     layers: tuple[LayerPlan, ...]
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """Which layer each line of the program is of: the layers in order, tile by tile."""
+        return tuple(n for n, layer in enumerate(self.layers) for _ in range(layer.tiles))
 
     @cached_property
     def load(self) -> np.ndarray:
@@ -60,8 +66,9 @@ class Plan:
         high = (1 << (self.network.activation_width - 1)) - 1
         codebook = 0
         items = []
+        tiled = len(self.lines) > len(self.layers)
         for layer, shift in zip(self.layers, self.network.shifts, strict=True):
-            fields = {
+            fields: dict[str, Any] = {
                 "blocks": layer.columns // c.scan_width,
                 "delta_width": layer.delta_width,
                 "codebook": codebook,
@@ -73,9 +80,11 @@ class Plan:
                     "high": high,
                 },
                 "last": layer is self.layers[-1],
+                "alone": tiled,
             }
-            bits = layout.const(fields).as_bits()
-            items.append([(bits >> n) & 1 for n in range(layout.size)])
+            for tile in range(layer.tiles):
+                bits = layout.const({**fields, "keep": tile < layer.tiles - 1}).as_bits()
+                items.append([(bits >> n) & 1 for n in range(layout.size)])
             codebook += len(layer.layer.codebook)
         return _packet(Space.LAYERS, np.array(items), 1)
 
@@ -117,7 +126,7 @@ def plan(
     Rows go to elements by their non-zeros, and columns are scanned in an order in which heavy and
     light ones come by turns. The order in which a layer's results are drained is the order in which
     the next one scans them, so that the permutation costs nothing. A layer is split over the ways
-    if that takes fewer cycles.
+    if that takes fewer cycles, and in tiles if its rows do not fit the accumulators.
 
     Parameters
     ----------
@@ -183,13 +192,28 @@ def _column_weights(layer: Layer, configuration: Configuration) -> np.ndarray | 
 
 
 def _fastest(options: list[LayerPlan], configuration: Configuration, activity: float) -> LayerPlan:
-    """The first of the options that take the fewest cycles, of those whose rows fit."""
-    options = [one for one in options if one.rows <= configuration.row_depth] or options[:1]
+    """The first of the options that take the fewest cycles."""
     if len(options) == 1:
         return options[0]
     nonzero = np.random.default_rng(0).random((_SAMPLES, options[0].layer.inputs)) < activity
     cycles = [int(count(one, configuration, nonzero).cycles.sum()) for one in options]
     return options[int(np.argmin(cycles))]
+
+
+def waiting(layers: Sequence[LayerPlan]) -> list[int]:
+    """Activations that a queue has to hold for each layer to get through.
+
+    A result has to fit the queue that it goes to; one that leaves the device may do so tile by
+    tile. A vector that several tiles scan has to fit the queue that it waits in; unless it is the
+    input, or the layer the last one, the result of all tiles comes behind it.
+    """
+    found = []
+    for one in layers:
+        first, last = one is layers[0], one is layers[-1]
+        scanned = one.columns if one.tiles > 1 else 0
+        result = one.tile_positions if last else one.positions
+        found.append(max(scanned, result) if first or last else scanned + result)
+    return found
 
 
 def _shortages(
@@ -203,16 +227,16 @@ def _shortages(
         if needed > available:
             found.append(f"{where}: {name} must be at least {needed}, not {available}")
 
-    every = "all layers together"
+    every, tiled = "all layers together", any(one.tiles > 1 for one in layers)
     need(every, "activation_width", network.activation_width, c.activation_width)
-    need(every, "layer_depth", len(layers), c.layer_depth)
-    for one, shift in zip(layers, network.shifts, strict=True):
+    need(every, "layer_depth", sum(one.tiles for one in layers), c.layer_depth)
+    for one, waits, shift in zip(layers, waiting(layers), network.shifts, strict=True):
         layer, where = one.layer, f"layer {one.name!r}"
+        where += f", in {one.tiles} tiles" if one.tiles > 1 else ""
         need(where, "code_width", layer.code_width, c.code_width)
         need(where, "entry_width", layer.code_width + 1, c.entry_width)
         need(where, "count_width", int(one.entries.counts.max()).bit_length(), c.count_width)
-        need(where, "activation_depth", one.positions, c.activation_depth)
-        need(where, "row_depth", one.rows, c.row_depth)
+        need(where, "activation_depth", waits, c.activation_depth)
         weights = layer.codebook.astype(np.int64)
         widest = int(np.where(weights < 0, ~weights, weights).max())
         need(where, "weight_width", widest.bit_length() + 1, c.weight_width)
@@ -221,9 +245,13 @@ def _shortages(
 
     entries = int(sum(one.entries.totals for one in layers).max())
     need(every, "weight_depth", entries + entries % 2, c.weight_depth)
-    need(every, "column_depth", sum(one.team_columns[0] for one in layers), c.column_depth)
+    columns = sum(one.tiles * one.team_columns[0] for one in layers)
+    need(every, "column_depth", columns, c.column_depth)
     need(every, "codebook_depth", sum(len(one.layer.codebook) for one in layers), c.codebook_depth)
     need(every, "bias_depth", sum(one.positions for one in layers), c.bias_depth)
+    if found and tiled:
+        rows = max(-(-one.layer.outputs * one.teams // c.elements) for one in layers)
+        found.append(f"with a row_depth of {rows}, not {c.row_depth}, no layer would be in tiles")
     return found
 
 
@@ -242,7 +270,8 @@ def _by_element(layer: LayerPlan) -> list[np.ndarray]:
 def _counts(layer: LayerPlan, element: int, configuration: Configuration) -> np.ndarray:
     """Counts of the columns that an element is told of."""
     team = element // (configuration.elements // layer.teams)
-    return layer.entries.counts[element, : layer.team_columns[team]]
+    tiles = layer.entries.counts[element].reshape(layer.tiles, -1)
+    return tiles[:, : layer.team_columns[team]].ravel()
 
 
 def _header(space: Space, count: int, element: int = 0) -> np.ndarray:

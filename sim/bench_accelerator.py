@@ -158,7 +158,21 @@ async def matches_golden(dut: Any, name: str, kind: str, stall: float) -> None:
     assert busy.tolist() == products(device, inputs).tolist()
     assert (busy + starved + padding == sum(cycles)).all()
     assert (blocked <= sum(cycles)).all()
-    assert not any(cycles[len(net.layers) :])
+    assert not any(cycles[len(device.plan.lines) :])
+
+
+@cocotb.test(timeout_time=500, timeout_unit="us")
+@cocotb.parametrize(stall=[0.0, 0.5])
+async def keeps_vectors_for_tiles(dut: Any, stall: float) -> None:
+    """Where most layers are in tiles: the first, the middle and the last one too, odd and even."""
+    device = Device(Unit(dut, "accelerator_flat"), stall)
+    device.o = Stream(device.unit, "o", stall=0.95 if stall else 0.0)
+    await device.start()
+    net = network("tiles", device.c)
+    for count in 1, 2, 5:
+        await device.load(net)
+        assert all(layer.tiles > 1 for layer in device.plan.layers)
+        await device.run(vectors(net, count))
 
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
@@ -195,7 +209,7 @@ async def runs_networks_in_turn(dut: Any, name: str, stall: float) -> None:
         await device.load(net)
         await device.run(vectors(net, 3))
         cycles, _ = await device.report()
-        assert all(cycles[: len(net.layers)])
+        assert all(cycles[: len(device.plan.lines)])
         again, counters = await device.report()
         assert not any(again)
         assert not counters.any()

@@ -16,8 +16,15 @@ from sim.units import BENCHES
 NAMES = list(BENCHES["sequencer"])
 
 
-def random_program(unit: Unit, length: int) -> list[dict[str, Any]]:
+def random_program(unit: Unit, length: int, *, tiles: bool) -> list[dict[str, Any]]:
+    """A program of as many lines, which are layers or, if there are ``tiles``, some of a layer."""
     c = unit.component.configuration
+    keeps = [tiles and n < length - 1 and random.random() < 0.5 for n in range(length)]
+    if tiles and length > 1:
+        keeps[random.randrange(length - 1)] = True
+    final = length - 1  # from which line on there is the last layer
+    while final and keeps[final - 1]:
+        final -= 1
     most = c.activation_depth // c.scan_width
     return [
         {
@@ -32,7 +39,9 @@ def random_program(unit: Unit, length: int) -> list[dict[str, Any]]:
                 "low": corners(c.activation_width),
                 "high": corners(c.activation_width),
             },
-            "last": int(n == length - 1),
+            "last": int(n >= final),
+            "keep": int(keeps[n]),
+            "alone": int(tiles),
         }
         for n in range(length)
     ]
@@ -76,6 +85,8 @@ class Around:
     rooms: list[int] = field(default_factory=lambda: [0, 0])  # that are surely there
     now: int = 0
     shifts: int = 0
+    rewinds: int = 0
+    kept: bool = False  # whether what was scanned last is yet to be rewound
 
     async def load(self, program: list[dict[str, Any]]) -> None:
         unit = self.unit
@@ -118,12 +129,21 @@ class Around:
             layer = self.program[self.drained.number]
             assert not unit.discard.value
             assert unit.to_output.value == layer["last"]
+            assert unit.partial.value == layer["keep"]
         elif draining:
             assert unit.discard.value
         if running:
             assert unit.number.value == self.runs[0].number
+        # Once, when the scan is through.
+        assert unit.rewind.value == (self.kept and not scanning)
+        if self.newest is not None and (scanning or unit.rewind.value):
+            keeps = [layer["keep"] for layer in self.program]
+            assert unit.keep.value == keeps[self.newest.number]
+            assert unit.from_input.value == all(keeps[: self.newest.number])
+        if not scanning:
+            self.rewinds += self.kept
+            self.kept = False
         if scanning:
-            assert unit.from_input.value == (self.newest.number == 0)
             if random.random() >= self.slow:
                 self.newest.scans -= 1
         if unit.idle.value:
@@ -165,7 +185,7 @@ class Around:
         assert self.rooms[not layer["last"]] >= results
         self.spent[run.number] += self.now - self.since
         self.since = self.now
-        self.ended += layer["last"]
+        self.ended += layer["last"] and not layer["keep"]
         self.drained = run
 
     def check_start(self, offered: bool, reading: bool, finishes: bool) -> None:
@@ -175,8 +195,9 @@ class Around:
         assert unit.enabled.value
         newest = self.newest
         leads = newest is not None and newest.origin is not Origin.SAME
-        first = newest is None or bool(self.program[newest.number]["last"])
-        if leads and (self.pair or (newest.number == 0 and offered)):
+        before = self.program[0 if newest is None else newest.number]
+        first = newest is None or bool(before["last"] and not before["keep"])
+        if leads and not before["alone"] and (self.pair or (newest.number == 0 and offered)):
             if newest.number == 0:
                 self.vectors += 1
                 self.pairs += 1
@@ -202,12 +223,13 @@ class Around:
         if not under_way:
             self.since = self.now
         run.scans = random.choice([1, 1, 2, 7])
+        self.kept = bool(layer["keep"])
         self.newest = run
         self.runs.append(run)
 
     async def reset(self) -> None:
         """Reset, after which both banks are drained before anything else."""
-        self.runs, self.newest, self.drained = [], None, None
+        self.runs, self.newest, self.drained, self.kept = [], None, None, False
         self.cleared = self.drains = self.reads = 0
         self.spent = [0] * self.unit.component.configuration.layer_depth
         self.unit.draining.value = 0
@@ -244,14 +266,17 @@ class Around:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, slow=[0.0, 0.5, 0.9])
 async def runs_programs(dut: Any, name: str, slow: float) -> None:
-    """Programs of every length, loaded one after the other, with reports in between."""
+    """Programs of every length, loaded one after the other, with reports in between.
+
+    By turns without tiles and with some.
+    """
     unit = Unit(dut, name)
     around = Around(unit, slow)
     c = unit.component.configuration
     await unit.start()
     await around.reset()
-    for length in range(1, c.layer_depth + 1):
-        await around.load(random_program(unit, length))
+    for turn in range(2 * c.layer_depth):
+        await around.load(random_program(unit, turn // 2 + 1, tiles=bool(turn % 2)))
         unit.enabled.value = 1
         around.vectors = around.ended = 0
         while around.vectors < 7:
@@ -267,6 +292,7 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
         for _ in range(2):
             await around.report(slow)
     assert around.pairs
+    assert around.rewinds
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -280,7 +306,8 @@ async def reset_clears(dut: Any, name: str) -> None:
         unit.enabled.value = 0
         await around.reset()
         await around.report(0.0)
-        await around.load(random_program(unit, unit.component.configuration.layer_depth))
+        depth = unit.component.configuration.layer_depth
+        await around.load(random_program(unit, depth, tiles=bool(random.getrandbits(1))))
         unit.enabled.value = 1
         around.vectors = 0
         while around.vectors < 2:

@@ -50,7 +50,7 @@ class Report:
     """What the accelerator counted since the report before, or since it was reset."""
 
     cycles: list[int]
-    """Cycles that each layer of the network took."""
+    """Cycles that each layer of the network took, in all of its tiles."""
     counters: dict[str, np.ndarray]
     """Cycles that each element spent, int64 ``(elements,)``; see
     :class:`hdl.sparse.element.Element`."""
@@ -276,8 +276,11 @@ class CompiledModel:
                 f"then none for {self._patience} cycles"
             )
         counters = numbers[c.layer_depth :].reshape(c.elements, -1).astype(np.int64)
+        lines = self._plan.lines
+        cycles = np.zeros(len(self._plan.layers), np.int64)
+        np.add.at(cycles, list(lines), numbers[: len(lines)])
         return Report(
-            numbers[: len(self._plan.layers)].tolist(),
+            cycles.tolist(),
             dict(zip(COUNTERS, counters.T, strict=True)),
         )
 
@@ -312,9 +315,11 @@ class CompiledModel:
             self._library.prunus_run(handle, ctypes.byref(state), cycles, self._patience)
             self._check_trace()
             if state.idle >= self._patience:
-                layer = self._library.prunus_layer(handle)
-                known = 0 <= layer < len(plan.layers)
-                where = f"in layer {plan.layers[layer].name!r}" if known else "between layers"
+                line = self._library.prunus_line(handle)
+                known = 0 <= line < len(plan.lines)
+                where = "between layers"
+                if known:
+                    where = f"in layer {plan.layers[plan.lines[line]].name!r}"
                 raise DeviceError(
                     f"the accelerator gave {state.received // state.beats_out} of {state.vectors} "
                     f"results, then nothing for {self._patience} cycles, {where}"
@@ -416,7 +421,7 @@ def _open(path: Path) -> ctypes.CDLL:
         ("reset", None, [handle]),
         ("load", number, [handle, pointer, number, ctypes.c_bool, number]),
         ("run", None, [handle, ctypes.POINTER(_State), number, number]),
-        ("layer", number, [handle]),
+        ("line", number, [handle]),
         ("report", number, [handle, pointer, number, number]),
     ):
         function = getattr(library, f"prunus_{name}")

@@ -260,8 +260,8 @@ void prunus_run(void *handle, Run *state, int64_t cycles, int64_t patience) {
     *state = run;
 }
 
-// Which layer is at hand, or -1.
-int64_t prunus_layer(void *handle) {
+// Which line of the program is at hand, or -1.
+int64_t prunus_line(void *handle) {
     Model &model = *static_cast<Model *>(handle);
     return model.top.running ? int64_t(model.top.layer) : -1;
 }

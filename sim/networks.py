@@ -82,7 +82,10 @@ def _rows(c: Configuration) -> int:
 
 
 def _random(c: Configuration) -> list[np.ndarray]:
-    sides = [random.randint(1, 3 * c.elements + 2) for _ in range(c.layer_depth + 1)]
+    longest = 3 * c.elements + 2
+    # Layers may be split, and in tiles.
+    tiles = -(-longest * c.ways // (c.elements * c.row_depth))
+    sides = [random.randint(1, longest) for _ in range(c.layer_depth // tiles + 1)]
     return [
         _matrix(outputs, inputs, random.choice([0.1, 0.3, 0.6]))
         for inputs, outputs in zip(sides, sides[1:], strict=False)
@@ -143,6 +146,15 @@ def _full(c: Configuration) -> list[np.ndarray]:
     return [first, last]
 
 
+def _tiles(c: Configuration) -> list[np.ndarray]:
+    """More rows than the elements hold at a time: in each layer, or the last one, as they fit."""
+    most = c.elements * c.row_depth
+    sides = [5, 2 * most - 1, most + 1, most + 1]
+    if 4 * most > c.activation_depth:
+        sides = [7, 3, min(most + 1, c.bias_depth // 2)]
+    return [_matrix(rows, columns, 0.3) for columns, rows in zip(sides, sides[1:], strict=False)]
+
+
 KINDS: dict[str, Callable[[Configuration], list[np.ndarray]]] = {
     "random": _random,
     "empty_columns": _empty_columns,
@@ -151,4 +163,5 @@ KINDS: dict[str, Callable[[Configuration], list[np.ndarray]]] = {
     "dense": _dense,
     "escapes": _escapes,
     "full": _full,
+    "tiles": _tiles,
 }

@@ -101,6 +101,9 @@ ODD = Configuration(
     counter_width=17,
 )
 
+# So few rows that most layers are in tiles.
+FLAT = replace(WIDE, row_depth=2, activation_depth=96, layer_depth=16, column_depth=512)
+
 _ITEM = data.StructLayout({"number": signed(12), "flag": 1})
 _SEGMENT = Segment(64, 3, 8)
 
@@ -192,5 +195,6 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "engine": _each("engine", Engine),
     "loader": _each("loader", Loader),
     "sequencer": _each("sequencer", Sequencer),
-    "accelerator": _each("accelerator", Accelerator),
+    "accelerator": _each("accelerator", Accelerator)
+    | {"accelerator_flat": partial(Accelerator, FLAT)},
 }

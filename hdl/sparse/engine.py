@@ -16,7 +16,10 @@ __all__ = ["Engine", "Layer"]
 
 
 class Layer(data.StructLayout):
-    """What the hardware is told of a layer; the layers of a network are its program.
+    """What the hardware is told of a layer, or of a tile: some rows of a layer that has too many.
+
+    The layers of a network are its program. The tiles of a layer follow each other in it, and all
+    but the last one keep the vector that they scan.
 
     Parameters
     ----------
@@ -31,7 +34,9 @@ class Layer(data.StructLayout):
                 "delta_width": range(c.entry_width),
                 "codebook": range(c.codebook_depth),
                 "scaling": Scaling(c),
-                "last": 1,
+                "last": 1,  # whether the result is that of the network
+                "keep": 1,  # whether the next line of the program scans the same vector
+                "alone": 1,  # whether vectors do not go through the program in pairs
             }
         )
 

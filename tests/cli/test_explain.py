@@ -54,7 +54,13 @@ def test_memories_are_what_the_device_needs(run, tmp_path, image, document):
         return run("explain", image, "--device", path, code=code)
 
     explain(exact, 0)
+    # Fewer rows make a tile more, which is a line more of the program.
+    rows = {**exact, "row_depth": exact["row_depth"] - 1}
+    message = f"layer_depth must be at least {exact['layer_depth'] + 1}"
+    assert message in explain(rows, 4).stderr
     for parameter, value in exact.items():
+        if parameter == "row_depth":
+            continue
         unit = 4 if parameter in blocked else 2 if parameter == "weight_depth" else 1
         if value - unit >= least.get(parameter, 1):
             assert f"{parameter} must be at least" in (
@@ -69,12 +75,44 @@ def test_text(run, image):
     assert "\n2 vectors: random vectors, density 0.3, seed 1\n" in text
 
 
+def test_tiles(run, tmp_path):
+    path, device = tmp_path / "x.prunus", tmp_path / "device.toml"
+    network = random_network(np.random.default_rng(0), shape=(40, 30, 50, 5), density=0.2)
+    save(network, path)
+    device.write_text("elements = 4\nrow_depth = 5\n")
+    arguments = "explain", path, "--device", device
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert [len(layer["tiles"]) for layer in document["layers"]] == [2, 3, 1]
+    for layer, outputs in zip(document["layers"], (30, 50, 5), strict=True):
+        assert sum(tile["entries"] for tile in layer["tiles"]) == layer["entries"]
+        most = [tile["rows_per_element"]["most"] for tile in layer["tiles"]]
+        least = [tile["rows_per_element"]["least"] for tile in layer["tiles"]]
+        assert max(most) == -(-outputs // (4 * len(most)))
+        assert 4 * sum(least) <= outputs <= 4 * sum(most)
+        assert all(tile["balance"] > 0.7 for tile in layer["tiles"])
+    lines = next(x for x in document["memories"] if x["parameter"] == "layer_depth")
+    assert lines["used"] == 6
+    text = run(*arguments).stdout
+    rows = text.partition("\nTiles\n")[2].partition("\n\n")[0]
+    assert [row.split()[:2] for row in rows.splitlines()[1:]][-5:] == [
+        ["fc1", "0"],
+        ["fc1", "1"],
+        ["fc2", "0"],
+        ["fc2", "1"],
+        ["fc2", "2"],
+    ]
+
+
 def test_does_not_fit(run, tmp_path):
     path = tmp_path / "x.prunus"
-    network = random_network(np.random.default_rng(0), shape=(40, 700, 10), density=0.05)
+    network = random_network(np.random.default_rng(0), shape=(1200, 700, 10), density=0.03)
     save(network, path)
     stderr = run("explain", path, "--device", "pe4", code=4).stderr
-    assert "network 'random' does not fit the device:\n  layer 'fc1': row_depth must be" in stderr
+    assert (
+        "network 'random' does not fit the device:\n"
+        "  layer 'fc1', in 2 tiles: activation_depth must be at least 1200, not 1024\n"
+    ) in stderr
+    assert "\n  with a row_depth of 175, not 128, no layer would be in tiles\n" in stderr
     assert stderr.endswith("it fits pe16, pe32, pe64\n")
     error = json.loads(run("explain", path, "--device", "pe4", "--json", code=4).stdout)["error"]
     assert error["exit_code"] == 4

@@ -49,7 +49,7 @@ class Machine:
             BIASES: self.scan_width * 32,
             LAYERS: sum(n.bit_length() for n in self.fields.values())
             + 2 * self.activation_width
-            + 1,
+            + 3,
         }
         self.items = {}
 
@@ -82,7 +82,9 @@ class Machine:
                 layer[name], item = take(item, most.bit_length())
             for name in ("low", "high"):
                 layer[name], item = take(item, self.activation_width, signed=True)
-            layer["last"] = item
+            for name in ("last", "keep", "alone"):
+                layer[name], item = take(item, 1)
+            assert item == 0
             yield layer
 
     def run(self, vector):
@@ -91,8 +93,9 @@ class Machine:
         counts = [self.parts(COUNTS, e, self.count_width) for e in range(self.elements)]
         values = list(self.parts(CODEBOOK, 0, self.weight_width, signed=True))
         biases = self.parts(BIASES, 0, 32, signed=True)
-        results = []
-        for layer in self.program():
+        results, parts = [], []
+        program = list(self.program())
+        for number, layer in enumerate(program):
             assert len(vector) == layer["blocks"] * self.scan_width
             teams = self.ways if layer["split"] else 1
             members = self.elements // teams
@@ -111,9 +114,13 @@ class Machine:
                         row += delta + 1
                         weight = values[layer["codebook"] + code]
                         sums[row * members + member] += weight * activation
-            vector = [self.activation(total + next(biases), layer) for total in sums]
-            results.append(vector)
-            assert layer["last"] == (len(results) == len(self.items[LAYERS, 0]))
+            parts += [self.activation(total + next(biases), layer) for total in sums]
+            assert layer["alone"] >= layer["keep"]
+            assert program[0]["alone"] == layer["alone"]
+            if not layer["keep"]:
+                vector, parts = parts, []
+                results.append(vector)
+                assert layer["last"] == (number == len(program) - 1)
         return results
 
     @staticmethod
@@ -141,6 +148,11 @@ CASES = {
     "split": (
         dataclasses.replace(PRESETS["pe16"], ways=2),
         random_network(np.random.default_rng(5), (90, 60, 30, 3), density=0.05),
+    ),
+    # The first layer in two tiles, the second one split, the third in three tiles.
+    "tiles": (
+        dataclasses.replace(PRESETS["pe16"], elements=8, scan_width=2, row_depth=2),
+        random_network(np.random.default_rng(0), (60, 30, 8, 40)),
     ),
     "8 bits": (
         dataclasses.replace(DEVICE, scan_width=1, weight_width=16, accumulator_width=36),
@@ -263,7 +275,7 @@ def test_descriptor_of_the_example():
     said = re.search(r"has (\d+) bits here: ([\d, ]+) and (\d)\. .*?`(\w)_(\w{8})`", page, re.S)
     total, widths, last, high, low = said.groups()
     fields = Machine(dataclasses.asdict(DEVICE)).fields.values()
-    fields = [*(most.bit_length() for most in fields), *[DEVICE.activation_width] * 2, 1]
+    fields = [*(most.bit_length() for most in fields), *[DEVICE.activation_width] * 2, 1, 1, 1]
     assert [*map(int, widths.split(",")), int(last)] == fields
     assert int(total) == sum(fields)
     at = LOAD.index(header(LAYERS, 2))

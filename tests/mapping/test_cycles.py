@@ -5,12 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
+from golden.errors import FitError
 from golden.nets.random import random_network
 from golden.network import run
 from hdl.configuration import PRESETS, Configuration
-from mapping import plan
+from mapping import Plan, plan
 from mapping.cycles import predict, predict_stream, useful
+from mapping.plan import _lay_out
 from sim.compiled import CompiledModel
 
 DEVICE = PRESETS["pe4"]
@@ -152,3 +156,93 @@ def test_stream_equal_to_the_rtl(model, case, batch):
     for field in FIELDS:
         counted = getattr(predicted, field).sum(axis=(0, 1))
         assert counted.tolist() == report.counters[field].tolist(), field
+
+
+def check(model, laid, inputs):
+    """Outputs, cycles and counters of vectors one at a time, together and in a stream."""
+    activations = activations_of(laid.network, inputs)
+    answers = run(laid.network, torch.from_numpy(inputs))[-1][1].numpy()
+    model.load(laid)
+    for ahead, predicted in (1, predict(laid, activations)), (8, predict_stream(laid, activations)):
+        assert np.array_equal(model.run(inputs, ahead=ahead).outputs, answers)
+        report = model.report()
+        assert predicted.cycles.sum(axis=0).tolist() == report.cycles
+        for field in FIELDS:
+            counted = getattr(predicted, field).sum(axis=(0, 1))
+            assert counted.tolist() == report.counters[field].tolist(), field
+
+
+# Few rows to an element, so that layers are in tiles; and queues of as few blocks as will do, one
+# of them so shallow that blocks go through it in one cycle.
+TILED = {
+    "one way": Configuration(
+        elements=4, scan_width=2, row_depth=3, activation_depth=128, layer_depth=32
+    ),
+    "two ways": Configuration(
+        elements=8, scan_width=2, ways=2, row_depth=2, activation_depth=96, layer_depth=32
+    ),
+    "eight blocks": Configuration(elements=1, scan_width=1, row_depth=2, activation_depth=8),
+    "four blocks": Configuration(elements=1, scan_width=1, row_depth=2, activation_depth=4),
+}
+# Shapes, and tiles of the layers where all are joined.
+TILED_SHAPES = {
+    "one way": {
+        (20, 30, 40, 50): [3, 4, 5],
+        (60, 30, 8, 40): [3, 1, 4],
+        (20, 10, 30, 5): [1, 3, 1],
+        (128, 13, 64): [2, 6],
+        (9, 100): [9],
+    },
+    "two ways": {
+        (20, 30, 40, 50): [2, 3, 4],
+        (60, 30, 8, 40): [2, 1, 3],
+        (96, 17, 64): [2, 4],
+        (3, 1, 40): [1, 3],
+    },
+    "eight blocks": {(8, 2, 5, 4): [1, 3, 2], (8, 4, 4, 4): [2, 2, 2], (50, 2, 6): [1, 3]},
+    "four blocks": {(4, 4, 4): [2, 2], (3, 7): [4], (50, 2, 3): [1, 2], (4, 3, 1): [2, 1]},
+}
+
+
+@pytest.fixture(scope="module", params=TILED)
+def tiled(request):
+    with CompiledModel(TILED[request.param]) as model:
+        yield request.param, model
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_tiles_equal_to_the_rtl(tiled, batch):
+    """Tiles in the first, middle and last layers, whether layers are split or not."""
+    name, model = tiled
+    device = model.configuration
+    for number, (shape, tiles) in enumerate(TILED_SHAPES[name].items()):
+        for density, active in (0.3, 0.5), (1.0, 1.0), (0.02, 0.1):
+            rng = np.random.default_rng(number)
+            network = random_network(rng, shape=shape, density=density, code_width=3)
+            laid = Plan(network, device, _lay_out(network, device, None, False))
+            assert [layer.tiles for layer in laid.layers] == tiles
+            inputs = inputs_of(rng, network, batch, active)
+            check(model, laid, inputs)
+            if device.ways > 1:
+                split = Plan(network, device, _lay_out(network, device, None, True))
+                assert max(layer.tiles * layer.split for layer in split.layers) > 1
+                check(model, split, inputs)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_any_tiles_equal_to_the_rtl(tiled, data):
+    _, model = tiled
+    # What waits together has to fit; the last result leaves tile by tile.
+    most = model.configuration.activation_depth // 2
+    shape = data.draw(st.lists(st.integers(1, most), min_size=1, max_size=3), "shape")
+    shape.append(data.draw(st.integers(1, 4 * most), "outputs"))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32), "seed"))
+    densities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+    network = random_network(rng, shape=tuple(shape), density=data.draw(densities, "density"))
+    inputs = inputs_of(rng, network, data.draw(st.integers(1, 4), "batch"), data.draw(densities))
+    try:
+        laid = plan(network, model.configuration)
+    except FitError:
+        reject()
+    check(model, laid, inputs)

@@ -9,6 +9,7 @@ from golden.errors import FitError
 from golden.nets.random import random_network
 from hdl.configuration import PRESETS, Configuration
 from hdl.loader import Space, spaces
+from hdl.sparse.engine import Layer
 from mapping import plan
 
 SMALL = Configuration(elements=4, scan_width=2, entry_width=9, row_depth=16, count_width=5)
@@ -102,7 +103,6 @@ TOO_SMALL = {
     "code_width": (3, "layer 'fc1': code_width must be at least 4, not 3"),
     "count_width": (2, r"layer 'fc1': count_width must be at least \d, not 2"),
     "activation_depth": (12, "layer 'fc1': activation_depth must be at least 16, not 12"),
-    "row_depth": (3, "layer 'fc1': row_depth must be at least 4, not 3"),
     "weight_width": (8, r"layer 'fc1': weight_width must be at least \d+, not 8"),
     "accumulator_width": (24, r"layer 'fc1': accumulator_width must be at least \d+, not 24"),
     "weight_depth": (8, r"all layers together: weight_depth must be at least \d+, not 8"),
@@ -121,17 +121,76 @@ def test_too_small(name):
 
 
 def test_all_that_is_short_is_named():
-    device = dataclasses.replace(SMALL, row_depth=2, bias_depth=4, weight_depth=8)
+    device = dataclasses.replace(SMALL, row_depth=2, code_width=3, bias_depth=4, weight_depth=8)
     with pytest.raises(FitError) as caught:
         plan(network_of(density=0.5), device)
     text = str(caught.value)
     assert text.startswith("network 'random' does not fit the device:\n")
     assert [line.split(":")[0].strip() for line in text.splitlines()[1:]] == [
-        "layer 'fc1'",
-        "layer 'fc2'",
+        "layer 'fc1', in 2 tiles",
+        "layer 'fc2', in 2 tiles",
         "all layers together",
         "all layers together",
+        "with a row_depth of 4, not 2, no layer would be in tiles",
     ]
+
+
+def tiles_of(shape, **options):
+    laid = plan(network_of(shape), dataclasses.replace(SMALL, row_depth=4, **options))
+    return [layer.tiles for layer in laid.layers]
+
+
+# What waits: an input that is read again; that and the result behind it; a tile of the last result.
+WAITING = {
+    (40, 20): ([2], "layer 'fc1', in 2 tiles: activation_depth must be at least 40, not 38"),
+    (40, 16): ([1], "layer 'fc1': activation_depth must be at least 16, not 14"),
+    (8, 12, 20, 5): (
+        [1, 2, 1],
+        "layer 'fc2', in 2 tiles: activation_depth must be at least 36, not 34",
+    ),
+    (8, 12, 40): ([1, 3], "layer 'fc2', in 3 tiles: activation_depth must be at least 16, not 14"),
+    (8, 30, 4): ([2, 1], "layer 'fc1', in 2 tiles: activation_depth must be at least 32, not 30"),
+}
+
+
+@pytest.mark.parametrize("shape", WAITING, ids=str)
+def test_what_tiles_need_to_wait_in(shape):
+    tiles, message = WAITING[shape]
+    needed = int(message.split()[-3][:-1])
+    assert tiles_of(shape, activation_depth=needed) == tiles
+    with pytest.raises(FitError, match=message) as caught:
+        tiles_of(shape, activation_depth=needed - 2)
+    assert ("would be in tiles" in str(caught.value)) == (max(tiles) > 1)
+
+
+def test_each_tile_takes_a_line_and_counts_of_all_columns():
+    shape, lines, columns = (8, 12, 40), 4, 8 + 3 * 12
+    assert tiles_of(shape, layer_depth=lines, column_depth=columns) == [1, 3]
+    for name, value in ("layer_depth", lines), ("column_depth", columns):
+        message = f"all layers together: {name} must be at least {value}, not {value - 2}"
+        with pytest.raises(FitError, match=message):
+            tiles_of(shape, **{name: value - 2})
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (8, 12, 40, 5)], ids=["whole", "tiles"])
+def test_program(shape):
+    device = dataclasses.replace(SMALL, row_depth=4)
+    laid = plan(network_of(shape), device)
+    layout = Layer(device)
+    items = read_back(laid.load, device)[Space.LAYERS, 0]
+    program = [layout.from_bits(item) for item in items]
+    assert len(program) == len(laid.lines)
+    tiled = len(laid.lines) > len(laid.layers)
+    assert [line.alone for line in program] == [tiled] * len(program)
+    last = len(laid.layers) - 1
+    codebook = 0
+    for line, index, following in zip(program, laid.lines, [*laid.lines[1:], None], strict=True):
+        assert line.keep == (following == index)
+        assert line.last == (index == last)
+        assert line.blocks == laid.layers[index].columns // 2
+        assert line.scaling.rows == laid.layers[index].rows
+        assert line.codebook == codebook
+        codebook += 0 if line.keep else len(laid.layers[index].layer.codebook)
 
 
 def test_too_many_layers():

@@ -279,8 +279,8 @@ def _a_beat(good):
 
 def test_a_network_that_does_not_fit(pe4):
     rng = np.random.default_rng(12)
-    with pytest.raises(FitError, match="row_depth must be at least"):
-        pe4.load(plan(random_network(rng, shape=(8, 600)), pe4.configuration))
+    with pytest.raises(FitError, match="bias_depth must be at least"):
+        pe4.load(plan(random_network(rng, shape=(8, 1600)), pe4.configuration))
     network = random_network(rng)
     pe4.load(plan(network, pe4.configuration))
     check(pe4, network, inputs_for(rng, network, 2))

@@ -10,7 +10,8 @@ from golden.errors import DeviceError, FitError, PrunusError
 from golden.nets.random import random_network
 from golden.network import run
 from hdl.configuration import PRESETS, Configuration
-from mapping import plan
+from mapping import Plan, plan
+from mapping.plan import _lay_out
 from sim.compiled import CompiledModel
 
 _SMALL = {"weight_depth": 4096, "column_depth": 512, "activation_depth": 256, "bias_depth": 512}
@@ -162,6 +163,45 @@ def test_taps_are_not_taken_unless_asked_for(pe4):
     assert found.tapped is None
     with pytest.raises(ValueError, match=r"^ahead must be 1 to watch activations, not 2$"):
         pe4.run(np.ones((2, network.inputs), int), ahead=2, taps=True)
+
+
+FLAT = Configuration(elements=4, scan_width=2, row_depth=3, activation_depth=128, layer_depth=32)
+
+
+def test_tiles():
+    """All activations of layers in tiles, and what is counted of these is that of the layer."""
+    rng = np.random.default_rng(15)
+    network = random_network(rng, shape=(20, 30, 8, 40))
+    laid = plan(network, FLAT)
+    assert [layer.tiles for layer in laid.layers] == [3, 1, 4]
+    inputs = inputs_for(rng, network, 5)
+    with CompiledModel(FLAT) as model:
+        model.load(laid)
+        found = check(model, network, inputs)
+        report = model.report()
+        for ahead in 2, 8:
+            check(model, network, inputs, ahead=ahead)
+    activations = [inputs, *found.taps[:-1]]
+    products = [
+        ((x != 0) @ np.bincount(layer.columns, minlength=layer.inputs)).sum()
+        for layer, x in zip(network.layers, activations, strict=True)
+    ]
+    assert report.counters["busy"].sum() == sum(products)
+    assert len(report.cycles) == 3
+    assert all(cycles > n / 4 for cycles, n in zip(report.cycles, products, strict=True))
+
+
+def test_a_vector_that_is_too_long_to_be_kept():
+    """What plans refuse is what the hardware cannot do."""
+    rng = np.random.default_rng(16)
+    network = random_network(rng, shape=(130, 20, 5))
+    with pytest.raises(FitError, match="layer 'fc1', in 2 tiles: activation_depth must be at"):
+        plan(network, FLAT)
+    laid = Plan(network, FLAT, _lay_out(network, FLAT, None, False))
+    with CompiledModel(FLAT) as model:
+        model.load(laid)
+        with pytest.raises(DeviceError, match=r"^the accelerator gave 0 of 1 .*, in layer 'fc1'$"):
+            model.run(inputs_for(rng, network, 1))
 
 
 def test_report(model):

@@ -96,7 +96,7 @@ class VectorQueue(wiring.Component):
 
     A payload can be taken as many cycles after it was put into an empty queue as
     :meth:`Queue.latency` says, and :attr:`REWIND_LATENCY` cycles after a ``rewind``; then one a
-    cycle. What is put out comes from the output register of the memory.
+    cycle. What is put out comes from a register, in a deep queue from that of block RAM.
 
     Parameters
     ----------
@@ -136,23 +136,29 @@ class VectorQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # In a shallow queue, what comes in goes past the memory, if nothing waits there.
-        past = self.depth <= Queue.SHALLOW
         m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
         write = memory.write_port()
-        read = memory.read_port(transparent_for=[write] if past else [])
         waiting = Signal(range(self.depth + 1))  # to be read, behind what is on offer
-        puts, reads, gives = Signal(), Signal(), Signal()
+        there, puts, reads, gives = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
+            there.eq(waiting != 0),
             self.i.ready.eq(self.level != self.depth),
             puts.eq(self.i.valid & self.i.ready),
-            reads.eq(((waiting != 0) | (puts & past)) & (~self.o.valid | self.o.ready)),
             gives.eq(self.o.valid & self.o.ready & ~self.keep),
             write.data.eq(self.i.payload),
             write.en.eq(puts),
-            read.en.eq(reads),
-            self.o.payload.eq(read.data),
         ]
+        free = ~self.o.valid | self.o.ready
+        if self.depth > Queue.SHALLOW:
+            read = memory.read_port()
+            m.d.comb += [reads.eq(there & free), read.en.eq(reads), self.o.payload.eq(read.data)]
+        else:
+            # What comes in goes past the memory if nothing waits there.
+            read = memory.read_port(domain="comb")
+            head = Signal.like(self.o.payload)
+            m.d.comb += [reads.eq((there | puts) & free), self.o.payload.eq(head)]
+            with m.If(reads):
+                m.d.sync += head.eq(Mux(there, read.data, self.i.payload))
 
         # Everything from the first place to the last is in the queue.
         first = Signal(range(self.depth))
@@ -160,10 +166,8 @@ class VectorQueue(wiring.Component):
             with m.If(moves):
                 m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
         for count, less in (self.level, gives), (waiting, reads):
-            with m.If(puts & ~less):
-                m.d.sync += count.eq(count + 1)
-            with m.If(~puts & less):
-                m.d.sync += count.eq(count - 1)
+            with m.If(puts ^ less):
+                m.d.sync += count.eq(count + Mux(puts, 1, -1))
         with m.If(reads):
             m.d.sync += self.o.valid.eq(1)
         with m.Elif(self.o.ready):

@@ -1,7 +1,8 @@
 """A network laid out on a device: memory contents, layer program, and the way in and out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -251,7 +252,12 @@ def _shortages(
     need(every, "bias_depth", sum(one.positions for one in layers), c.bias_depth)
     if found and tiled:
         rows = max(-(-one.layer.outputs * one.teams // c.elements) for one in layers)
-        found.append(f"with a row_depth of {rows}, not {c.row_depth}, no layer would be in tiles")
+        # It may be more than any device can have.
+        with suppress(ValueError):
+            replace(c, row_depth=rows)
+            found.append(
+                f"with a row_depth of {rows}, not {c.row_depth}, no layer would be in tiles"
+            )
     return found
 
 

@@ -93,6 +93,20 @@ def test_first_layer_then_vector_then_cycle(network, right):
     assert found.elements == [laid.layers[0].outputs[9] % 4]
 
 
+def test_a_row_is_in_a_tile(network, right):
+    """It is named if there are several."""
+    wrong = [layer.copy() for layer in right]
+    wrong[0][0, 9] += 1
+    for rows, tiles in (3, 2), (4, 1):
+        laid = plan(network, dataclasses.replace(DEVICE, row_depth=rows))
+        assert laid.layers[0].tiles == tiles
+        found = difference(laid, ("a", Trace(right)), ("b", Trace(wrong)))
+        # Tiles are of two rows an element.
+        tile, place = divmod(int(laid.layers[0].outputs[9]), 16 // tiles)
+        assert (found.tile, found.element_row) == (tile if tiles > 1 else None, place // 4)
+        assert (f", in tile {tile}): " in str(found)) == (tiles > 1)
+
+
 def test_machines_without_a_clock(network, right):
     laid = plan(network, DEVICE)
     wrong = [layer.copy() for layer in right]

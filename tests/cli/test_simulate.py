@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from golden.image import save
+from golden.nets.random import random_network
 from golden.network import run as golden_run
 
 
@@ -25,6 +27,19 @@ def test_layers(document):
         assert 0 < layer["ideal_cycles"] < layer["cycles"]
     for key in "cycles", "ideal_cycles", "macs", "padding":
         assert document["total"][key] == sum(layer[key] for layer in document["layers"])
+
+
+def test_tiles(run, tmp_path):
+    """What is said of a layer is about all of its tiles."""
+    path, device = tmp_path / "x.prunus", tmp_path / "device.toml"
+    save(random_network(np.random.default_rng(0), shape=(20, 30, 40, 5), density=0.2), path)
+    device.write_text("elements = 4\nrow_depth = 5\n")
+    arguments = "simulate", path, "--device", device, "--random", 5, "--json"
+    document = json.loads(run(*arguments).stdout)
+    assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2", "fc3"]
+    for layer in document["layers"]:
+        assert 0 < layer["ideal_cycles"] < layer["cycles"] == layer["predicted_cycles"]
+    assert document["equals_golden"] is True
 
 
 def test_counters_agree_with_the_layers(document):

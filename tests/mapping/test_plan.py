@@ -163,6 +163,12 @@ def test_what_tiles_need_to_wait_in(shape):
     assert ("would be in tiles" in str(caught.value)) == (max(tiles) > 1)
 
 
+def test_no_device_has_so_many_rows():
+    with pytest.raises(FitError, match="layer 'fc1', in 520 tiles: activation_depth") as caught:
+        tiles_of((2, 8320, 5))
+    assert "would be in tiles" not in str(caught.value)
+
+
 def test_each_tile_takes_a_line_and_counts_of_all_columns():
     shape, lines, columns = (8, 12, 40), 4, 8 + 3 * 12
     assert tiles_of(shape, layer_depth=lines, column_depth=columns) == [1, 3]

@@ -204,7 +204,7 @@ async def runs_networks_in_turn(dut: Any, name: str, stall: float) -> None:
     """Networks of different shapes after each other, one twice, and a report after each."""
     device = Device(Unit(dut, name), stall)
     await device.start()
-    nets = [network(kind, device.c) for kind in ("random", "single", "empty_elements")]
+    nets = [network(kind, device.c) for kind in ("random", "tiles", "empty_elements")]
     for net in (*nets, nets[0], nets[0]):
         await device.load(net)
         await device.run(vectors(net, 3))
@@ -221,7 +221,7 @@ async def reset_in_the_middle(dut: Any, name: str) -> None:
     """Whatever was going on, after a reset, loading and running work as if nothing had been."""
     device = Device(Unit(dut, name), 0.0)
     await device.start()
-    for kind in ("dense", "random", "empty_columns"):
+    for kind in ("dense", "random", "tiles", "empty_columns"):
         net = network(kind, device.c)
         inputs = vectors(net, 4)
         await device.load(net)

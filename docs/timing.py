@@ -199,8 +199,7 @@ def _pipeline(laid: Plan, cycles: list[SimpleNamespace]) -> str:
             if getattr(now, f"word_taken_{e}"):
                 halves = [
                     f"{'esc' if entry.escape else '+'}{entry.rows}"
-                    for half, entry in enumerate(word.entries)
-                    if word.here >> half & 1
+                    for entry in [*word.entries][: 1 + word.both]
                 ]
                 cell(n, f"word_{e}", " ".join(halves), word.activation)
             if getattr(now, f"term_valid_{e}"):

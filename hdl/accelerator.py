@@ -9,6 +9,7 @@ from hdl.loader import BEAT_WIDTH, Loader, Space
 from hdl.sequencer import Sequencer
 from hdl.sparse.element import Load, Store
 from hdl.sparse.engine import Engine
+from hdl.sparse.scan import Block
 from hdl.streams import Queue, VectorQueue
 
 __all__ = ["Accelerator", "Result"]
@@ -87,8 +88,9 @@ class Accelerator(wiring.Component):
         m.submodules.loader = loader = Loader(c)
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.engine = engine = Engine(c)
-        m.submodules.inputs = inputs = VectorQueue(self.i.payload.shape(), depth=blocks)
-        m.submodules.between = between = VectorQueue(self.i.payload.shape(), depth=blocks)
+        block = Block(c.scan_width, c.activation_width)
+        m.submodules.inputs = inputs = VectorQueue(block, depth=blocks)
+        m.submodules.between = between = VectorQueue(block, depth=blocks)
         m.submodules.outputs = outputs = Queue(self.o.payload.shape(), depth=blocks)
 
         wiring.connect(m, wiring.flipped(self.load), loader.i)
@@ -96,17 +98,25 @@ class Accelerator(wiring.Component):
         wiring.connect(m, outputs.o, wiring.flipped(self.o))
         m.d.comb += [self.layer.eq(sequencer.number), self.running.eq(sequencer.running)]
 
-        # A vector that has begun to come in is done before a packet can begin.
+        # Non-zeros are found before they wait, so that the scan sees them early.
+        for queue, activations in ((inputs, self.i.payload), (between, engine.o)):
+            nonzero = Cat(activations[n] != 0 for n in range(c.scan_width))
+            m.d.comb += queue.i.p.activations.eq(activations)
+            m.d.comb += queue.i.p.nonzero.eq(nonzero)
+
+        # A vector that has begun to come in is done before a packet can begin. That nothing is
+        # going on is known a cycle late, but for what begins meanwhile.
         idle = Signal()
         takes = Signal()
         m.d.comb += [
-            idle.eq(sequencer.idle & (inputs.level == 0) & (outputs.level == 0)),
             loader.idle.eq(idle),
             takes.eq(loader.enabled & ~(idle & self.load.valid)),
-            inputs.i.payload.eq(self.i.payload),
             inputs.i.valid.eq(self.i.valid & takes),
             self.i.ready.eq(inputs.i.ready & takes),
         ]
+        begins = loader.begins | (self.i.valid & self.i.ready)
+        empty = (inputs.level == 0) & (outputs.level == 0)
+        m.d.sync += idle.eq(sequencer.idle & empty & ~begins)
 
         down = ("start", "start_bank", "start_origin", "layer", "running", "shift")
         down += ("finish", "finish_bank", "finish_origin", "scaling")
@@ -116,8 +126,8 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             sequencer.enabled.eq(loader.enabled),
             sequencer.offered.eq(inputs.o.valid),
-            sequencer.output_room.eq(blocks - outputs.level),
-            sequencer.between_room.eq(blocks - between.level),
+            sequencer.output_level.eq(outputs.level),
+            sequencer.between_level.eq(between.level),
             sequencer.drains.eq(engine.valid),
             sequencer.report.eq(loader.report),
         ]
@@ -132,7 +142,6 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             self.tap.eq(engine.o),
             self.tap_valid.eq(engine.valid & ~sequencer.discard),
-            between.i.payload.eq(engine.o),
             between.i.valid.eq(self.tap_valid & ~sequencer.to_output),
             outputs.i.p.activations.eq(engine.o),
             outputs.i.p.last.eq(engine.ends & ~sequencer.partial),

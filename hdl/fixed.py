@@ -12,7 +12,8 @@ class Requantise(wiring.Component):
 
     A result appears :attr:`LATENCY` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
-    way. A rectifier is a ``low`` of 0. The sum wraps around if it does not fit ``value``.
+    way, from a cycle before the first one on. A rectifier is a ``low`` of 0. The sum wraps around
+    if it does not fit ``value``.
 
     Parameters
     ----------
@@ -65,33 +66,26 @@ class Requantise(wiring.Component):
         total = Signal(signed(self.width))
         m.d.sync += total.eq(self.value + self.bias)
 
-        # Each stage of the shifter drops 2**n bits. The highest bit dropped is the half, and
-        # whether any below it was set is all that rounding needs to know of the others.
-        kept, half, below = total, Const(0, 1), Const(0, 1)
-        for n in range(len(self.shift)):
-            dropped = min(1 << n, self.width)
-            kept_in, half_in, below_in = kept, half, below
-            kept = Signal(signed(self.width), name=f"kept_{n}")
-            half = Signal(name=f"half_{n}")
-            below = Signal(name=f"below_{n}")
-            m.d.comb += [kept.eq(kept_in), half.eq(half_in), below.eq(below_in)]
-            with m.If(self.shift[n]):
-                m.d.comb += [
-                    kept.eq(kept_in >> dropped),
-                    half.eq(kept_in[dropped - 1]),
-                    below.eq(Cat(below_in, half_in, kept_in[: dropped - 1]).any()),
-                ]
-        quotient = Signal(signed(self.width))
-        up = Signal()
-        m.d.sync += [quotient.eq(kept), up.eq(half & (below | kept[0]))]
+        # The bits that are kept, and below them the highest one that is dropped, which is the half.
+        # Whether any below that one is set is all that rounding needs to know of the others.
+        halves = Signal(signed(self.width + 1))
+        m.d.sync += halves.eq(Cat(0, total).as_signed() >> self.shift)
+        ignored = Signal(self.width)
+        m.d.sync += ignored.eq((1 << self.shift) - 1 >> 1)
+        below = Signal()
+        m.d.sync += below.eq((total & ignored).any())
 
-        rounded = Signal(signed(self.width + 1))
-        m.d.comb += rounded.eq(quotient + up)
-        with m.If(rounded < self.low):
-            m.d.sync += self.o.eq(self.low)
-        with m.Elif(rounded > self.high):
-            m.d.sync += self.o.eq(self.high)
-        with m.Else():
-            m.d.sync += self.o.eq(rounded)
+        # What is below ``low`` may round up to it, but no further; what is at ``high`` stays there.
+        # So neither waits for the shift, nor for rounding.
+        lowest, highest = (
+            Signal(signed(len(self.o) + self.width), name=name) for name in ("lowest", "highest")
+        )
+        m.d.sync += [lowest.eq(self.low << self.shift), highest.eq(self.high << self.shift)]
+        under, over = Signal(), Signal()
+        m.d.sync += [under.eq(total < lowest), over.eq(total >= highest)]
+        kept = halves >> 1
+        up = halves[0] & (below | kept[0])
+        bound = Mux(under, self.low, self.high)
+        m.d.sync += self.o.eq(Mux(under | over, bound, kept + up))
 
         return m

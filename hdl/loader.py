@@ -110,15 +110,16 @@ class Loader(wiring.Component):
 
         header = Header(self.i.payload)
         packet = Signal(Header)
-        m.d.comb += self.begins.eq(self.i.valid & self.i.ready & (packet.count == 0))
-        m.d.comb += self.i.ready.eq((packet.count != 0) | self.idle)
+        inside = Signal()  # whether items are to come
+        m.d.comb += self.begins.eq(self.i.valid & self.idle & ~inside)
+        m.d.comb += self.i.ready.eq(inside | self.idle)
         with m.If(self.begins):
             with m.If(header.space == Space.RUN):
                 m.d.sync += self.enabled.eq(1)
             with m.Elif(header.space == Space.REPORT):
                 m.d.comb += self.report.eq(1)
             with m.Else():
-                m.d.sync += [packet.eq(header), self.enabled.eq(0)]
+                m.d.sync += [packet.eq(header), inside.eq(header.count != 0), self.enabled.eq(0)]
 
         # The beats of an item gather until its last one.
         parts = -(-len(self.write.data) // BEAT_WIDTH)
@@ -133,12 +134,13 @@ class Loader(wiring.Component):
                 m.d.comb += fits.eq(address < depth)
 
         m.d.sync += self.valid.eq(0)
-        with m.If(self.i.valid & (packet.count != 0)):
+        with m.If(self.i.valid & inside):
             m.d.sync += [gathered[part].eq(self.i.payload), part.eq(part + 1)]
             with m.If(last):
                 m.d.sync += [
                     part.eq(0),
                     packet.count.eq(packet.count - 1),
+                    inside.eq(packet.count != 1),
                     address.eq(Mux(packet.count == 1, 0, address + 1)),
                     self.write.space.eq(packet.space),
                     self.write.element.eq(packet.element),

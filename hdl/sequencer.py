@@ -25,7 +25,9 @@ class Run(data.StructLayout):
     def __init__(self, configuration):
         super().__init__(
             {
-                "layer": Layer(configuration),
+                "scaling": Scaling(configuration),
+                "last": 1,
+                "keep": 1,
                 "number": range(configuration.layer_depth),
                 "origin": Origin,
             }
@@ -46,7 +48,7 @@ class Sequencer(wiring.Component):
 
     Two runs are under way at the most, for that is how many banks of accumulators there are. After
     a reset, counters and both banks are cleared first, which takes
-    ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.latency(c))`` cycles.
+    ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report
     before, then the counters of each element in the order of
@@ -60,11 +62,12 @@ class Sequencer(wiring.Component):
     Members
     -------
     enabled : ``In(1)``
-        Whether vectors may begin. Changes only while ``idle``.
+        Whether vectors may begin. Changes only while ``idle``, and while nothing is ``offered``.
     offered : ``In(1)``
         Whether there is input.
-    output_room, between_room : ``In(range(activation_depth / scan_width + 1))``
-        Blocks that can be drained to the output, and to the input of the next layer.
+    output_level, between_level : ``In(range(activation_depth / scan_width + 1))``
+        Blocks that wait to be put out, and for the scan of the next layer. As many more can be
+        drained to either as there is room for.
     start, start_bank, start_origin, layer, finish, finish_bank, finish_origin, scaling : ``Out``
         To the engine, as are those below from it; ``drains`` is whether it puts out a block.
     scanning, reading, draining, drains : ``In(1)``
@@ -99,15 +102,18 @@ class Sequencer(wiring.Component):
         The report.
     """
 
+    # From a run being ``done`` to its ``finish``, if there is room for its result.
+    END_LATENCY = 1
+
     def __init__(self, configuration):
         self.configuration = c = configuration
-        room = range(c.activation_depth // c.scan_width + 1)
+        level = range(c.activation_depth // c.scan_width + 1)
         super().__init__(
             {
                 "enabled": In(1),
                 "offered": In(1),
-                "output_room": In(room),
-                "between_room": In(room),
+                "output_level": In(level),
+                "between_level": In(level),
                 "start": Out(1),
                 "start_bank": Out(1),
                 "start_origin": Out(Origin),
@@ -149,63 +155,68 @@ class Sequencer(wiring.Component):
 
         # Runs take the banks in turn, both to start and to finish. After a reset, all rows of both
         # have to be drained.
-        reset = {"layer": {"scaling": {"rows": c.row_depth}}}
+        reset = {"scaling": {"rows": c.row_depth}}
         runs = Signal(data.ArrayLayout(Run(c), 2), init=[reset, reset])
         active = Signal(2)
         self._start(m, self.enabled & ~reporting & (clears == 0), runs, active)
 
         # Whether there is room for a result is known a cycle late, but for what comes meanwhile.
         oldest = runs[self.finish_bank]
-        room = Mux(oldest.layer.last, self.output_room, self.between_room)
-        blocks = self.scaling.rows * c.groups
-        blocks = Mux(self.scaling.split, blocks >> (c.ways.bit_length() - 1), blocks)
+        blocks = oldest.scaling.rows * c.groups
+        blocks = Mux(oldest.scaling.split, blocks >> (c.ways.bit_length() - 1), blocks)
+        most = Signal(signed(len(self.output_level) + 1))  # blocks that may wait already
+        last = Signal()
+        level = Mux(last, self.output_level, self.between_level)
+        comes = self.drains & (self.to_output == last)
         fits = Signal()
-        m.d.sync += fits.eq(room >= blocks + (self.drains & (self.to_output == oldest.layer.last)))
+        m.d.sync += [most.eq(c.activation_depth // c.scan_width - blocks), last.eq(oldest.last)]
+        m.d.sync += fits.eq(Mux(comes, level < most, level <= most))
         m.d.comb += [
             self.finish_origin.eq(oldest.origin),
-            self.scaling.eq(oldest.layer.scaling),
+            self.scaling.eq(oldest.scaling),
             self.number.eq(oldest.number),
             self.running.eq(active.any()),
             self.idle.eq(~self.running & ~self.draining & (clears == 0) & ~reporting),
         ]
-        with m.If(clears == 3):
-            with m.If(place == c.layer_depth - 1):
-                m.d.sync += clears.eq(2)
-        with m.Elif(clears != 0):
-            m.d.comb += self.finish.eq(~self.draining)
-            with m.If(self.finish):
-                m.d.sync += [clears.eq(clears - 1), self.discard.eq(1)]
-        with m.Else():
-            m.d.comb += self.finish.eq(
-                (active & self.done).bit_select(self.finish_bank, 1) & ~self.draining & fits
-            )
-            with m.If(self.finish):
-                m.d.sync += [self.to_output.eq(oldest.layer.last), self.discard.eq(0)]
-                m.d.sync += self.partial.eq(oldest.layer.keep)
+        # All that decides on the end of a run comes from registers.
+        ended = Signal()
+        clearing = (clears == 2) | (clears == 1)
+        m.d.comb += self.finish.eq((ended & fits | clearing) & ~self.draining)
+        m.d.sync += ended.eq((active & self.done).bit_select(self.finish_bank, 1))
+        with m.If((clears == 3) & (place == c.layer_depth - 1)):
+            m.d.sync += clears.eq(2)
         with m.If(self.finish):
-            m.d.sync += self.finish_bank.eq(~self.finish_bank)
+            m.d.sync += [
+                self.finish_bank.eq(~self.finish_bank),
+                self.to_output.eq(oldest.last),
+                self.partial.eq(oldest.keep),
+                self.discard.eq(clearing),
+            ]
+            with m.If(clearing):
+                m.d.sync += clears.eq(clears - 1)
 
         # Cycles of each layer, added up when its run has ended.
         m.submodules.cycles = cycles = Memory(shape=c.counter_width, depth=c.layer_depth, init=[])
         so_far, sums = cycles.read_port(domain="comb"), cycles.write_port()
         elapsed = Signal(c.counter_width)
-        ended = Signal()
-        ended_number = Signal.like(self.number)
+        adds = Signal()
+        adds_to = Signal.like(self.number)
         took = Signal.like(elapsed)
-        m.d.sync += [ended.eq(self.finish & self.running), ended_number.eq(self.number)]
+        m.d.sync += [adds.eq(self.finish & self.running), adds_to.eq(self.number)]
         m.d.sync += took.eq(elapsed + 1)
         tail = Signal(range(len(COUNTERS) * c.elements + 1))
         moves = Signal()
         m.d.comb += [
-            so_far.addr.eq(Mux(ended, ended_number, place)),
+            so_far.addr.eq(Mux(adds, adds_to, place)),
             sums.addr.eq(so_far.addr),
             sums.data.eq(so_far.data + took),
-            sums.en.eq(ended),
-            self.counters.valid.eq(reporting),
+            sums.en.eq(adds),
+            # The chain of counters moves a cycle after one was taken.
+            self.counters.valid.eq(reporting & ~self.shift),
             self.counters.payload.eq(Mux(tail == 0, so_far.data, self.counter)),
             moves.eq(self.counters.valid & self.counters.ready),
-            self.shift.eq(moves & (tail != 0)),
         ]
+        m.d.sync += self.shift.eq(moves & (tail != 0))
         with m.If(self.finish | ~self.running):
             m.d.sync += elapsed.eq(0)
         with m.Else():
@@ -217,7 +228,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [reporting.eq(1), place.eq(0)]
         with m.If(moves & (tail == 0) & (place == c.layer_depth - 1)):
             m.d.sync += tail.eq(len(COUNTERS) * c.elements)
-        with m.If(self.shift):
+        with m.If(moves & (tail != 0)):
             m.d.sync += tail.eq(tail - 1)
             with m.If(tail == 1):
                 m.d.sync += reporting.eq(0)
@@ -236,43 +247,48 @@ class Sequencer(wiring.Component):
         m.d.comb += read.addr.eq(upcoming)
 
         # A run may be followed by that of the same layer for the other vector of a pair, which
-        # becomes one with the first layer.
-        newest = runs[~self.start_bank]
-        leads = Signal()  # whether the newest run is one that another vector's may follow
-        pair = Signal()
-        again = Signal()
-        number = Mux(again, newest.number, upcoming)
-        free = Signal()
+        # becomes one with the first layer. What decides on it comes from registers, but for the
+        # end of the scan and the offer of input.
+        newest = Signal(Layer(c))
+        newest_number = Signal.like(upcoming)
+        pair = Signal()  # whether the newest run is of one
+        first_of_pair = Signal()
+        may_pair = Signal()  # with what is offered
+        within = Signal()  # whether the next layer is not the first one
+        again = first_of_pair | (may_pair & self.offered)
+        # The bank that was drained last is the one that is not to be drained next.
+        free = ~active.bit_select(self.start_bank, 1)
+        free &= ~(self.reading & (self.start_bank != self.finish_bank))
+        can = Signal()
+        m.d.sync += can.eq(enabled & free & ~self.start)
         m.d.comb += [
-            again.eq(leads & (pair | ((newest.number == 0) & self.offered))),
-            self.layer.eq(Mux(again, newest.layer.as_value(), read.data)),
-            self.start_origin.eq(
-                Mux(again, Origin.SAME, Mux(upcoming == 0, Origin.FIRST, Origin.NEXT))
-            ),
-            # The bank that was drained last is the one that is not to be drained next.
-            free.eq(
-                ~active.bit_select(self.start_bank, 1)
-                & ~(self.reading & (self.start_bank != self.finish_bank))
-            ),
-            self.start.eq(
-                enabled & free & ~self.scanning & (again | (upcoming != 0) | self.offered)
-            ),
+            self.layer.eq(Mux(again, newest.as_value(), read.data)),
+            self.start_origin.eq(Mux(again, Origin.SAME, Mux(within, Origin.NEXT, Origin.FIRST))),
+            self.start.eq(can & ~self.scanning & (first_of_pair | within | self.offered)),
         ]
+        number = Mux(again, newest_number, upcoming)
         with m.If(self.start):
+            run = runs[self.start_bank]
             m.d.sync += [
-                runs[self.start_bank].layer.eq(self.layer),
-                runs[self.start_bank].number.eq(number),
-                runs[self.start_bank].origin.eq(self.start_origin),
+                run.scaling.eq(self.layer.scaling),
+                run.last.eq(self.layer.last),
+                run.keep.eq(self.layer.keep),
+                run.number.eq(number),
+                run.origin.eq(self.start_origin),
+                newest.eq(self.layer),
+                newest_number.eq(number),
                 self.start_bank.eq(~self.start_bank),
-                self.from_input.eq((number == 0) | (self.keep & self.from_input)),
+                self.from_input.eq(Mux(again, may_pair, ~within) | (self.keep & self.from_input)),
                 self.keep.eq(self.layer.keep),
-                leads.eq(~again & ~self.layer.alone),
-                pair.eq(again | (pair & (upcoming != 0))),
+                pair.eq(again | (pair & within)),
+                first_of_pair.eq(~again & pair & within),
+                may_pair.eq(~again & ~within & ~self.layer.alone),
             ]
             with m.If(~again):
-                m.d.sync += upcoming.eq(Mux(self.layer.last & ~self.layer.keep, 0, upcoming + 1))
+                ends = self.layer.last & ~self.layer.keep
+                m.d.sync += [upcoming.eq(Mux(ends, 0, upcoming + 1)), within.eq(~ends)]
         with m.Elif(~self.enabled):
-            m.d.sync += [upcoming.eq(0), leads.eq(0)]
+            m.d.sync += [upcoming.eq(0), within.eq(0), first_of_pair.eq(0), may_pair.eq(0)]
 
         # A vector that is kept is read again as soon as the scan is through with it.
         rewinds = Signal()

@@ -11,9 +11,9 @@ __all__ = ["Queue", "VectorQueue", "delayed"]
 class Queue(wiring.Component):
     """First in, first out.
 
-    A payload can be taken :meth:`latency` cycles after it was put into an empty queue. What is put
-    out comes from flip-flops. What waits behind it is, in a shallow queue, in flip-flops or LUT RAM
-    too, and in a deep one in block RAM.
+    A payload can be taken :meth:`latency` cycles after it was put into an empty queue. A shallow
+    queue is in LUT RAM or flip-flops; its ``i.ready`` and ``o.valid`` are flip-flops, and do not
+    wait for each other. A deep one is in block RAM.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Queue(wiring.Component):
         Payloads in it.
     """
 
-    SHALLOW = 4
+    SHALLOW = 8
 
     def __init__(self, shape, *, depth):
         _check_depth(depth)
@@ -67,22 +67,26 @@ class Queue(wiring.Component):
             ]
             return m
 
-        # The head goes past the memory if nothing waits there.
-        m.submodules.fifo = inner = fifo.SyncFIFO(width=len(offered), depth=self.depth - 1)
-        head = Signal(len(offered))
-        moves = Signal()
+        # Those inside are counted by as many ones, which is quick.
+        m.submodules.memory = memory = Memory(shape=len(offered), depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        inside = Signal(self.depth)
+        room = Signal(init=1)
         m.d.comb += [
-            moves.eq(~self.o.valid | self.o.ready),
-            inner.r_en.eq(moves),
-            inner.w_data.eq(offered),
-            inner.w_en.eq(self.i.valid & (inner.r_rdy | ~moves)),
-            self.i.ready.eq(inner.w_rdy),
-            self.o.payload.eq(head),
-            self.level.eq(inner.level + self.o.valid),
+            self.i.ready.eq(room),
+            self.o.valid.eq(inside[0]),
+            self.o.payload.eq(read.data),
+            self.level.eq(sum(inside)),
+            write.data.eq(offered),
+            write.en.eq(self.i.valid & self.i.ready),
         ]
-        with m.If(moves):
-            m.d.sync += head.eq(Mux(inner.r_rdy, inner.r_data, offered))
-            m.d.sync += self.o.valid.eq(inner.r_rdy | self.i.valid)
+        put, taken = write.en, self.o.valid & self.o.ready
+        for moves, port in ((put, write), (taken, read)):
+            with m.If(moves):
+                m.d.sync += port.addr.eq(Mux(port.addr == self.depth - 1, 0, port.addr + 1))
+        with m.If(put != taken):
+            m.d.sync += inside.eq(Mux(put, Cat(1, inside), inside >> 1))
+            m.d.sync += room.eq(taken | ~inside[-2])
 
         return m
 
@@ -94,9 +98,12 @@ class VectorQueue(wiring.Component):
     first of these: all that is in the queue is put out again, from there on. What is taken without
     ``keep`` gives its place back, so a vector is read for the last time that way.
 
-    A payload can be taken as many cycles after it was put into an empty queue as
-    :meth:`Queue.latency` says, and :attr:`REWIND_LATENCY` cycles after a ``rewind``; then one a
-    cycle. What is put out comes from a register, in a deep queue from that of block RAM.
+    A payload can be taken :attr:`LATENCY` cycles after it was put into an empty queue, and
+    :meth:`rewind_latency` cycles after a ``rewind``; then one a cycle, as long as what is put in
+    comes in each cycle too. After a pause, it may take as long as after a ``rewind``.
+
+    A queue of more than :attr:`FRONT` payloads is in block RAM. That answers late in its cycle, so
+    a register follows, and a short queue in front of the output, which has what comes next.
 
     Parameters
     ----------
@@ -117,7 +124,13 @@ class VectorQueue(wiring.Component):
         Payloads in it, those that are kept included.
     """
 
-    REWIND_LATENCY = 2
+    LATENCY = 1
+    FRONT = 8
+
+    @classmethod
+    def rewind_latency(cls, depth):
+        """Cycles from ``rewind`` to the payload that it goes back to, in a queue of ``depth``."""
+        return 1 if depth <= cls.FRONT else 4
 
     def __init__(self, shape, *, depth):
         _check_depth(depth)
@@ -138,27 +151,24 @@ class VectorQueue(wiring.Component):
 
         m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
         write = memory.write_port()
-        waiting = Signal(range(self.depth + 1))  # to be read, behind what is on offer
-        there, puts, reads, gives = Signal(), Signal(), Signal(), Signal()
+        room = Signal(init=1)
+        waiting = Signal(range(self.depth + 1))  # to be read from memory
+        some = Signal()  # whether any are
+        puts, reads, gives = Signal(), Signal(), Signal()
         m.d.comb += [
-            there.eq(waiting != 0),
-            self.i.ready.eq(self.level != self.depth),
-            puts.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(room),
+            puts.eq(self.i.valid & room),
             gives.eq(self.o.valid & self.o.ready & ~self.keep),
             write.data.eq(self.i.payload),
             write.en.eq(puts),
         ]
-        free = ~self.o.valid | self.o.ready
-        if self.depth > Queue.SHALLOW:
-            read = memory.read_port()
-            m.d.comb += [reads.eq(there & free), read.en.eq(reads), self.o.payload.eq(read.data)]
-        else:
-            # What comes in goes past the memory if nothing waits there.
+        if self.depth <= self.FRONT:
             read = memory.read_port(domain="comb")
-            head = Signal.like(self.o.payload)
-            m.d.comb += [reads.eq((there | puts) & free), self.o.payload.eq(head)]
-            with m.If(reads):
-                m.d.sync += head.eq(Mux(there, read.data, self.i.payload))
+            m.d.comb += [self.o.payload.eq(read.data), self.o.valid.eq(some)]
+            m.d.comb += reads.eq(self.o.valid & self.o.ready)
+        else:
+            read = memory.read_port()
+            self._read_ahead(m, read.data, some, puts, reads)
 
         # Everything from the first place to the last is in the queue.
         first = Signal(range(self.depth))
@@ -168,14 +178,38 @@ class VectorQueue(wiring.Component):
         for count, less in (self.level, gives), (waiting, reads):
             with m.If(puts ^ less):
                 m.d.sync += count.eq(count + Mux(puts, 1, -1))
-        with m.If(reads):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        with m.If(puts ^ gives):
+            m.d.sync += room.eq(gives | (self.level != self.depth - 1))
+        with m.If(puts ^ reads):
+            m.d.sync += some.eq(puts | (waiting != 1))
         with m.If(self.rewind):
-            m.d.sync += [read.addr.eq(first), waiting.eq(self.level + puts), self.o.valid.eq(0)]
+            m.d.sync += [read.addr.eq(first), waiting.eq(self.level + puts)]
+            m.d.sync += some.eq(puts | (self.level != 0))
 
         return m
+
+    def _read_ahead(self, m, data, some, puts, reads):
+        """Read from block RAM what the front has room for. What is put in goes past it if nothing
+        is on its way."""
+        m.submodules.front = front = ResetInserter(self.rewind)(Queue(self.shape, depth=self.FRONT))
+        wiring.connect(m, front.o, wiring.flipped(self.o))
+        answered, there, passes = Signal(), Signal(), Signal()
+        ahead = Signal(self.FRONT)  # read and not yet taken, as many ones
+        taken = self.o.valid & self.o.ready
+        m.d.comb += [
+            passes.eq(puts & ~(some | answered | there | ahead[-1])),
+            reads.eq(passes | (some & ~ahead[-1])),
+        ]
+        with m.If(reads != taken):
+            m.d.sync += ahead.eq(Mux(reads, Cat(1, ahead), ahead >> 1))
+        kept = Signal.like(self.o.payload)
+        m.d.sync += [answered.eq(reads & some), there.eq(answered), kept.eq(data)]
+        m.d.comb += [
+            front.i.payload.eq(Mux(there, kept, self.i.payload)),
+            front.i.valid.eq(there | passes),
+        ]
+        with m.If(self.rewind):
+            m.d.sync += [answered.eq(0), there.eq(0), ahead.eq(0)]
 
 
 def _check_depth(depth):

@@ -2,7 +2,7 @@
 
 The model steps through cycles, for many vectors and all elements at once. What an element does with
 a word depends only on which of its entries are escapes, so a table holds all that decoding can do,
-and an element's state is three numbers: words issued, words taken, and the kind of the word held.
+and an element's state is three numbers: words issued, words taken, and what is left of these.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hdl.configuration import Configuration
+from hdl.sequencer import Sequencer
 from hdl.sparse.counts import Counts
 from hdl.sparse.decode import Decode
 from hdl.sparse.drain import Drain
@@ -149,40 +150,60 @@ def _kind(here, escapes, last):
     return here | escapes << 2 | last << 4
 
 
-def _decoding() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What :class:`hdl.sparse.decode.Decode` does, by the kinds of the word held and the next one.
+class _Decoding(NamedTuple):
+    """What :class:`hdl.sparse.decode.Decode` does, state by state. In state 0 it has nothing.
 
-    Returns the kind held afterwards, and whether the next word is taken, entries are taken, and
-    these give a product.
+    Attributes
+    ----------
+    then : ndarray of int16, ``(states, kinds)``
+        State after a cycle in which a word of this kind is next, or none.
+    takes : ndarray of bool, ``(states,)``
+        Whether that word is taken.
+    works, gives : ndarray of bool, ``(states,)``
+        Whether entries are taken, and whether these give a product.
+    inside : ndarray of int8, ``(states,)``
+        Words that have been taken, and of which entries have not.
     """
-    held_then = np.zeros((_KINDS, _KINDS), np.int8)
-    takes, works, gives = (np.zeros((_KINDS, _KINDS), bool) for _ in range(3))
-    for held in range(_KINDS):
-        for upcoming in range(_KINDS):
-            word = held or upcoming
-            here, escapes, last = word & 3, word >> 2 & 3, word >> 4
-            at = held, upcoming
-            if not here:
-                # The empty word at the end of a run, or none at all.
-                held_then[at] = upcoming if held else 0
-                takes[at] = bool(upcoming)
-                continue
-            works[at] = True
-            escape = escapes >> (here == 2) & 1
-            across = here != 3 and not last and held and upcoming
-            pair = escape and (here == 3 or across)
-            successor = upcoming >> 2 & 1 if across else escapes >> 1
-            gives[at] = not escape or (pair and not successor)
-            if here == 3 and not pair:
-                held_then[at] = _kind(2, escapes, last)
-                takes[at] = not held
-            elif across and pair:
-                held_then[at] = upcoming & ~1 if upcoming & 2 else 0
-                takes[at] = True
-            else:
-                held_then[at] = upcoming if held else 0
-                takes[at] = bool(upcoming)
-    return held_then, takes, works, gives
+
+    then: np.ndarray
+    takes: np.ndarray
+    works: np.ndarray
+    gives: np.ndarray
+    inside: np.ndarray
+
+
+_WEIGHT, _ESCAPE, _NOTHING = range(3)
+
+
+def _decoding() -> _Decoding:
+    """All states that can be reached: for each word in line, which of its entries are left."""
+    words: list[tuple[int, ...]] = []
+    for kind in range(_KINDS):
+        here, escapes = kind & 3, kind >> 2 & 3
+        entries = tuple(escapes >> n & 1 for n in range(2) if here >> n & 1)
+        words.append((_NOTHING,) if kind == _EMPTY else entries)
+    states: list[tuple[tuple[int, ...], ...]] = [()]
+    then, takes, works, gives = [], [], [], []
+    for state in states:
+        line = [entry for word in state for entry in word]
+        pair = line[:1] == [_ESCAPE] and len(line) > 1
+        number = min(1 + pair, len(line))
+        left = []
+        for word in state:
+            number, word = max(number - len(word), 0), word[number:]
+            left += [word] if word else []
+        takes.append(sum(map(len, left)) < 2)
+        works.append(line[:1] in ([_WEIGHT], [_ESCAPE]))
+        gives.append(line[pair : pair + 1] == [_WEIGHT])
+        row = []
+        for word in words:
+            after = (*left, word) if takes[-1] and word else tuple(left)
+            if after not in states:
+                states.append(after)
+            row.append(states.index(after))
+        then.append(row)
+    inside = np.array([len(state) for state in states], np.int8)
+    return _Decoding(np.array(then, np.int16), *map(np.array, (takes, works, gives)), inside)
 
 
 def _words(layer: LayerPlan, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -367,9 +388,11 @@ class _Control:
         # is on its way.
         per_row = self.results // [layer.rows for layer in of_run]
         self.read = 2 + self.results - per_row
-        self.drained = self.results + Drain.latency(c)
-        self.through = Queue.latency(c.activation_depth // c.scan_width)
-        self.arrives = Drain.latency(c) + self.through
+        self.drained = self.results + Drain.LATENCY
+        depth = c.activation_depth // c.scan_width
+        self.through = Queue.latency(depth)
+        self.arrives = Drain.LATENCY + VectorQueue.LATENCY
+        self.rewinds = VectorQueue.rewind_latency(depth)
         self.splits = np.array([layer.split for layer in of_run])
         self.last = np.array([layer is layers[-1] for layer in of_run])
         self.from_input = np.array([not run.sources for run in runs])
@@ -377,7 +400,7 @@ class _Control:
         self.sources = np.array([[*run.sources, *[-1] * (most - len(run.sources))] for run in runs])
         self.rereads = np.array([run.tile > 0 for run in runs])
         self.keeps = np.append(self.rereads[1:], False)
-        self.depth = max(c.activation_depth // c.scan_width, int(self.results.max()))
+        self.depth = max(depth, int(self.results.max()))
 
         self.launched, self.finished = np.zeros(lines, np.int64), np.zeros(lines, np.int64)
         # Runs that have been scanned, and the cycle in which the last of them was known to be.
@@ -410,7 +433,7 @@ class _Control:
         arrived = now - self.finish_at[self.line[:, None], sources] - self.arrives + 1
         arrived = np.clip(arrived, 0, np.where(sources < 0, 0, self.results[sources])).sum(axis=1)
         arrived = np.where(self.from_input[run], self.blocks[run], arrived)
-        rewound = now >= self.scanned_at + VectorQueue.REWIND_LATENCY
+        rewound = now >= self.scanned_at + self.rewinds
         arrived = np.where(self.rereads[run] & ~rewound, 0, arrived)
         if len(self.way) == 1:
             before = self.work.blocks[self.line, 0, self.work.begins[run]]
@@ -420,7 +443,7 @@ class _Control:
         else:
             go = ~hold & scanning & (done < self.dealt)
             turn = self.dealt_of_run % len(self.way)
-            room = self.dealt - done < Queue.SHALLOW
+            room = self.dealt - done < Engine.BLOCKS
             there = (self.dealt_of_run < self.blocks[run]) & (self.dealt_of_run < arrived)
             taken = there & np.where(self.split, room[self.line, turn], room.all(axis=1))
             own = ~self.split[:, None] | (self.way == turn[:, None])
@@ -494,9 +517,9 @@ def _simulate(
 
     to_queue = Scan.LATENCY + Counts.LATENCY
     to_fetch = to_queue + Queue.latency(c.queue_depth)
-    to_done = Decode.LATENCY + Engine.DONE_LATENCY
+    to_done = Decode.END_LATENCY + Engine.DONE_LATENCY + Sequencer.END_LATENCY
     limit = c.queue_depth - SegmentQueue.MARGIN
-    held_then, takes, works, gives = _decoding()
+    decoding = _decoding()
     control = _Control(layers, c, runs, work)
 
     # The past that matters: steps begun, words issued, levels, and runs that all have ended.
@@ -507,7 +530,7 @@ def _simulate(
     ended = np.zeros(work.offsets.shape, np.int64)
     taken = np.zeros(work.offsets.shape, np.int64)
     left_queue = np.zeros(work.offsets.shape, np.int64)
-    held = np.zeros(work.offsets.shape, np.int8)
+    state = np.zeros(work.offsets.shape, np.int16)
     counted = np.zeros((3, lines, len(runs) + 1, ways, members), np.int64)
     busy, padding, blocked = counted
     now = 0
@@ -525,16 +548,15 @@ def _simulate(
 
         visible = taken < issued[-Fetch.LATENCY]
         upcoming = np.where(visible, kinds[np.minimum(work.offsets + taken, len(kinds) - 1)], 0)
-        at = held, upcoming
         of_run = element[0], ended, element[1], element[2]
-        busy[of_run] += gives[at]
-        padding[of_run] += works[at] & ~gives[at]
+        busy[of_run] += decoding.gives[state]
+        padding[of_run] += decoding.works[state] & ~decoding.gives[state]
 
-        held = held_then[at]
-        taken = taken + takes[at]
+        taken = taken + (decoding.takes[state] & (upcoming != 0))
+        state = decoding.then[state, upcoming]
         left_queue = left_queue + ends
         reached = bounds[(*element, np.minimum(ended, len(runs) - 1))]
-        ended = ended + ((taken - (held != 0) >= reached) & (ended < len(runs)))
+        ended = ended + ((taken - decoding.inside[state] >= reached) & (ended < len(runs)))
         begun = [*begun[1:], begun[-1] + go]
         issued = [*issued[1:], issued[-1] + issue]
         levels = [levels[-1], level]

@@ -53,7 +53,8 @@ class Plan:
             counts = np.concatenate([_counts(layer, element, c) for layer in self.layers])
             blocks = counts.reshape(-1, c.scan_width)
             packets.append(_packet(Space.COUNTS, blocks, c.count_width, element))
-        codebooks = np.concatenate([layer.layer.codebook for layer in self.layers])
+        # The largest codebooks come first, so that each begins at a multiple of its size.
+        codebooks = np.concatenate([self.layers[n].layer.codebook for n in self._by_codebook()])
         packets.append(_packet(Space.CODEBOOK, codebooks.reshape(-1, 1), c.weight_width))
         biases = np.concatenate([_place(p.layer.bias, p.outputs, p.positions) for p in self.layers])
         packets.append(_packet(Space.BIASES, biases.reshape(-1, c.scan_width), 32))
@@ -61,18 +62,25 @@ class Plan:
         packets.append(_header(Space.RUN, 0))
         return np.concatenate(packets)
 
+    def _by_codebook(self) -> list[int]:
+        sizes = [len(layer.layer.codebook) for layer in self.layers]
+        return sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+
     def _program(self) -> np.ndarray:
         c = self.configuration
         layout = engine.Layer(c)
         high = (1 << (self.network.activation_width - 1)) - 1
-        codebook = 0
+        order = self._by_codebook()
+        sizes = [len(self.layers[n].layer.codebook) for n in order]
+        codebooks = dict(zip(order, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         items = []
         tiled = len(self.lines) > len(self.layers)
-        for layer, shift in zip(self.layers, self.network.shifts, strict=True):
+        shifts = self.network.shifts
+        for n, (layer, shift) in enumerate(zip(self.layers, shifts, strict=True)):
             fields: dict[str, Any] = {
                 "blocks": layer.columns // c.scan_width,
                 "delta_width": layer.delta_width,
-                "codebook": codebook,
+                "codebook": codebooks[n],
                 "scaling": {
                     "rows": layer.rows,
                     "split": layer.split,
@@ -86,7 +94,6 @@ class Plan:
             for tile in range(layer.tiles):
                 bits = layout.const({**fields, "keep": tile < layer.tiles - 1}).as_bits()
                 items.append([(bits >> n) & 1 for n in range(layout.size)])
-            codebook += len(layer.layer.codebook)
         return _packet(Space.LAYERS, np.array(items), 1)
 
     @property

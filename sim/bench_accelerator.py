@@ -114,7 +114,7 @@ class Device:
         return False
 
     async def report(self) -> tuple[list[int], np.ndarray]:
-        """Cycles of the layers, and counters ``(elements, 4)``."""
+        """Cycles of the layers, and counters ``(elements, 3)``."""
         asking = self.ask()
         numbers = await self.counters.get_all(self.c.layer_depth + len(COUNTERS) * self.c.elements)
         await asking
@@ -154,9 +154,9 @@ async def matches_golden(dut: Any, name: str, kind: str, stall: float) -> None:
     await device.run(inputs)
     assert loading.done()
     cycles, counters = await device.report()
-    busy, starved, blocked, padding = counters.T
+    busy, blocked, padding = counters.T
     assert busy.tolist() == products(device, inputs).tolist()
-    assert (busy + starved + padding == sum(cycles)).all()
+    assert (busy + padding <= sum(cycles)).all()
     assert (blocked <= sum(cycles)).all()
     assert not any(cycles[len(device.plan.lines) :])
 

@@ -135,7 +135,7 @@ async def adds_random_rows(dut: Any, name: str, rows: int, gaps: float) -> None:
 
     bank = 0
     for _ in range(8):
-        sums.place(bank, random.choice([0, 5]))
+        sums.place(bank, random.choice([0, 1 << sums.layout["code"].width]))
         bank ^= 1
         await sums.run([*terms(random.randint(1, 60), 0, 1), (bank, sums.rows - 1)])
         await sums.run(terms(Accumulate.LATENCY - 1, bank ^ 1))

@@ -40,9 +40,10 @@ def random_steps(unit: Unit, blocks: range) -> list[Step]:
     """Column and fields of the steps that tell of a run over ``blocks``."""
     lanes = unit.component.scan_width
     density = random.choice([0.1, 0.5, 1.0])
-    common = {"final": 0, "bank": random.getrandbits(1)}
+    bank = random.getrandbits(1)
     steps = []
     for block in blocks:
+        common = {"final": 0, "bank": bank, "block": block}
         told = [lane for lane in range(lanes) if random.random() < density]
         for lane, after in pairwise([*told, None]):
             fields = {"activation": corners(8), "lane": lane, "nonzero": 1, "done": after is None}
@@ -108,7 +109,9 @@ def check(unit: Unit, counts: list[int], step: Step | None) -> None:
         actual = unpack(unit.component.segment.shape(), unit.segment.value)
         expected = {"count": count, "final": fields["final"], "bank": fields["bank"]}
         if count:
-            expected |= {"start": sum(counts[:column]), "activation": fields["activation"]}
+            start = sum(counts[:column])
+            expected |= {"start": start, "activation": fields["activation"]}
+            expected["single"] = int(start // 2 == (start + count - 1) // 2)
         assert {key: actual[key] for key in expected} == expected
 
 
@@ -124,7 +127,7 @@ async def reset_restarts(dut: Any, name: str) -> None:
     await load(unit, counts)
     for _ in range(2):
         fields = {"activation": 7, "lane": 0, "nonzero": 1, "done": 1, "final": 0, "bank": 1}
-        unit.step.value = pack(layout, fields)
+        unit.step.value = pack(layout, {**fields, "block": 0})
         unit.valid.value = 1
         await unit.cycle()
         # A second block, in whose middle the reset comes.

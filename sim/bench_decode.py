@@ -52,33 +52,33 @@ def random_segment(unit: Unit, escapes: float) -> Segment:
 
 
 def words_of(unit: Unit, segment: Segment) -> list[int]:
-    """Words as they come from memory; what does not belong to the segment is arbitrary."""
+    """Words as they are fetched; what stands for no entry is an escape, or else arbitrary."""
     layout = unit.component.word
     rows_width = layout["entries"].shape.elem_shape["rows"].width
-    slots: list[tuple[int, int] | None] = [None] * segment.odd + list(segment.entries)
-    slots += [None] * (len(slots) % 2 if segment.entries else 2 - len(slots))
+    slots = segment.entries or [(random.getrandbits(rows_width), 0)]
+    first = 1 if segment.odd else 2
+    pairs = [slots[:first], *(slots[at : at + 2] for at in range(first, len(slots), 2))]
     words = []
-    for at in range(0, len(slots), 2):
+    for n, pair in enumerate(pairs):
         entries = []
-        for slot in slots[at : at + 2]:
-            rows, code = slot or (random.getrandbits(rows_width), random.getrandbits(2))
+        for rows, code in [*pair, (random.getrandbits(rows_width), random.getrandbits(2))][:2]:
             rows &= (1 << rows_width) - 1
             entries.append({"rows": rows, "code": code, "escape": int(code == 0)})
-        here = sum((slot is not None) << n for n, slot in enumerate(slots[at : at + 2]))
-        last = at + 2 == len(slots)
-        fields = {"entries": entries, "here": here, "last": last, "final": last and segment.final}
+        both, last = len(pair) == 2, n == len(pairs) - 1
+        fields = {"entries": entries, "both": both, "last": last, "final": last and segment.final}
         fields |= {"activation": segment.activation, "bank": segment.bank}
         words.append(pack(layout, fields))
     return words
 
 
-def terms_of(segment: Segment) -> list[dict[str, int]]:
+def terms_of(segment: Segment) -> list[tuple[dict[str, int], int]]:
+    """Terms, and which of the segment's words each comes with."""
     terms, row = [], -1
-    for rows, code in segment.entries:
+    for n, (rows, code) in enumerate(segment.entries):
         row += rows
         if code:
             common = {"activation": segment.activation, "bank": segment.bank}
-            terms.append({"row": row, "code": code, **common})
+            terms.append(({"row": row, "code": code, **common}, (n + segment.odd) // 2))
     return terms
 
 
@@ -103,13 +103,14 @@ async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> No
     unit = Unit(dut, name)
     count = 20 if i_stall == 0.95 else 200
     segments = [random_segment(unit, escapes) for _ in range(count)]
-    # Terms, and in the place of a segment without any, the number of its word; with what turns.
-    due: deque[tuple[dict[str, int] | int, int]] = deque()
+    # Terms, or None in the place of a segment without any; the word that brings it, and what turns.
+    due: deque[tuple[dict[str, int] | None, int, int]] = deque()
     words: list[int] = []
     for segment in segments:
         turns = segment.final << segment.bank
-        terms = terms_of(segment) or [len(words)]
-        due.extend((term, turns * (n == len(terms))) for n, term in enumerate(terms, start=1))
+        terms = terms_of(segment) or [(None, 0)]
+        for n, (term, word) in enumerate(terms, start=1):
+            due.append((term, len(words) + word, turns * (n == len(terms))))
         words += words_of(unit, segment)
     await unit.start()
     feeding = cocotb.start_soon(Stream(unit, "i", stall=i_stall).put_all(words))
@@ -120,17 +121,15 @@ async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> No
         if expected:
             assert unpack(unit.component.term.shape(), unit.term.value) == expected
         assert unit.finished.value == finished
-        # A word without entries is at hand when all before it is done, or else when it comes.
-        seen = taken + int(unit.i__valid.value)
-        at_hand, turns = due[0] if due else (seen, 0)
-        empty = isinstance(at_hand, int)
-        expected = at_hand if unit.gives.value else None
-        if unit.gives.value or (empty and at_hand < seen):
+        # What was taken before is at hand when all that comes before it is done.
+        term, word, turns = due[0] if due else (None, taken, 0)
+        expected = term if unit.gives.value else None
+        if unit.gives.value or (term is None and word < taken):
             finished ^= turns
             due.popleft()
-        if empty:
+        if term is None:
             assert not unit.works.value
-        elif unit.i__valid.value:
+        elif word < taken:
             assert unit.works.value
         assert not unit.gives.value or unit.works.value
         taken += int(unit.i__valid.value & unit.i__ready.value)
@@ -143,8 +142,8 @@ async def gives_terms(dut: Any, name: str, escapes: float, i_stall: float) -> No
 async def absorbs_escapes(dut: Any, name: str, escapes: float, odd: bool) -> None:
     """With words on offer all the time, an escape before a weight costs no cycle.
 
-    At most one in a segment does: one that comes first, at an odd entry, while no word is held.
-    A word without entries costs a cycle, in which there is no work.
+    At most one in a segment does: one that comes first, at an odd entry, with no word in front of
+    it. A word without entries costs a cycle, in which there is no work.
     """
     unit = Unit(dut, name)
     segments = [random_segment(unit, escapes) for _ in range(140)]
@@ -165,7 +164,8 @@ async def absorbs_escapes(dut: Any, name: str, escapes: float, odd: bool) -> Non
         segment.odd and any(code == 0 for _, code in segment.entries[:1]) for segment in segments
     )
     assert least <= works <= least + at_first
-    assert cycles - works == sum(not segment.entries for segment in segments)
+    # Nothing is there to be taken in the first cycle.
+    assert cycles - works == 1 + sum(not segment.entries for segment in segments)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -207,4 +207,4 @@ async def reset_forgets(dut: Any, name: str) -> None:
         await unit.cycle()
         if unit.valid.value:
             rows.append(unpack(unit.component.term.shape(), unit.term.value)["row"])
-    assert rows == [term["row"] for term in terms_of(segment)]
+    assert rows == [term["row"] for term, _ in terms_of(segment)]

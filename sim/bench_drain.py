@@ -85,9 +85,11 @@ async def drain(
     # What is not sampled with the start may change.
     unit.origin.value = random.choice([*Origin]).value
     unit.scaling.value = random.getrandbits(20)
-    # Rows on their way from the elements.
+    # Rows on their way from the elements, and what is left of one in the chain.
     asked: deque[int | None] = deque([None] * Drain.READ_LATENCY)
-    latency = Drain.latency(c)
+    lanes, firsts = c.scan_width, range(0, c.elements, c.way_elements)
+    chain: list[int] = []
+    latency = Drain.LATENCY
     last = latency + len(expected) - 1
     # Each row is asked for once, and then has all of its groups to be put out.
     groups = c.groups // (c.ways if scaling["split"] else 1)
@@ -95,11 +97,14 @@ async def drain(
     for n in range(1, last + 2):
         arrives = asked.popleft()
         if arrives is not None:
-            unit.drained.value = pack(layout, sums[arrives])
+            chain = sums[arrives]
+        chain = chain + [random.getrandbits(8)] * (c.elements - len(chain))
+        unit.drained.value = pack(layout, [chain[n : n + lanes] for n in firsts])
+        chain = chain[lanes:]
         await unit.cycle()
         asked.append(int(unit.row.value) if unit.read.value else None)
         assert asked[-1] == reads.get(n)
-        assert unit.reading.value == (n <= max(reads))
+        assert unit.reading.value == (n < max(reads))
         assert unit.busy.value == (n <= last)
         assert unit.valid.value == (latency <= n <= last)
         if unit.valid.value:
@@ -120,7 +125,7 @@ async def reset_stops(dut: Any, name: str) -> None:
     unit.start_.value = 0
     await unit.cycles(3)
     await unit.reset()
-    for _ in range(Drain.latency(unit.component.configuration) + 2):
+    for _ in range(Drain.LATENCY + 2):
         await unit.cycle()
         assert not unit.busy.value
         assert not unit.valid.value

@@ -46,9 +46,11 @@ def random_segments(unit: Unit, count: int) -> list[dict[str, int]]:
     for _ in range(count):
         length = random.choice([0, 1, 1, 2, 3, longest, random.randint(1, longest)])
         bank = random.getrandbits(1)
+        start = random.randint(0, half(unit) - max(length, 1)) + bank * half(unit)
         segment = {
-            "start": random.randint(0, half(unit) - max(length, 1)) + bank * half(unit),
+            "start": start,
             "count": length,
+            "single": length == 0 or start // 2 == (start + length - 1) // 2,
             "activation": corners(layout["activation"].width),
             "final": length == 0 or random.random() < 0.3,
             "bank": bank,
@@ -60,7 +62,7 @@ def random_segments(unit: Unit, count: int) -> list[dict[str, int]]:
 def words_of(
     unit: Unit, entries: list[int], segment: dict[str, int], delta_widths: list[int]
 ) -> list[dict[str, Any]]:
-    """Words of a segment, with the entries that belong to it by their places."""
+    """Words of a segment, with the entries that belong to it; for want of any, an escape."""
     component = unit.component
     rows_mask = (1 << Shape.cast(range(component.row_depth)).width) - 1
     common = {"activation": segment["activation"], "bank": segment["bank"], "last": 0, "final": 0}
@@ -68,16 +70,16 @@ def words_of(
     last = segment["start"] + segment["count"] - 1
     words: list[dict[str, Any]] = []
     for address in range(segment["start"] // 2, last // 2 + 1):
-        here = {}
-        for place in range(2):
-            index = 2 * address + place
+        here = []
+        for index in range(2 * address, 2 * address + 2):
             if segment["start"] <= index <= last:
                 code, delta = divmod(entries[index], 1 << delta_width)
                 rows = delta + 1 if code else (delta + 1) * 2**delta_width
-                here[place] = {"rows": rows & rows_mask, "code": code, "escape": int(code == 0)}
+                here.append({"rows": rows & rows_mask, "code": code, "escape": int(code == 0)})
         words.append({**common, "entries": here})
     if segment["count"] == 0:
-        words = [{**common, "entries": {}}]
+        rows = 2**delta_width & rows_mask
+        words = [{**common, "entries": [{"rows": rows, "code": 0, "escape": 1}]}]
     words[-1] |= {"last": 1, "final": int(segment["final"])}
     return words
 
@@ -85,9 +87,8 @@ def words_of(
 def word(unit: Unit, bits: int) -> dict[str, Any]:
     """A word as :func:`words_of` has it."""
     fields = unpack(unit.component.o.payload.shape(), bits)
-    here = fields.pop("here")
-    entries = {n: entry for n, entry in enumerate(fields["entries"]) if here >> n & 1}
-    return {**fields, "entries": entries}
+    number = 1 + fields.pop("both")
+    return {**fields, "entries": fields["entries"][:number]}
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -153,7 +154,7 @@ async def reads_no_further_than_there_is_room(dut: Any, name: str) -> None:
     unit = Unit(dut, name)
     await unit.start()
     entries = await load(unit, [2, 3])
-    common = {"final": 1, "bank": 0}
+    common = {"final": 1, "bank": 0, "single": 1}
     segments = [
         {"start": n, "count": n % 2, "activation": n, **common} for n in range(Fetch.ROOM + 2)
     ]

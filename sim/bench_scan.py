@@ -6,7 +6,9 @@ from typing import Any
 
 import cocotb
 
+from hdl.sparse.run import Origin
 from hdl.sparse.scan import Scan
+from sim.runs import random_runs
 from sim.streams import Stream, Unit, corners, pack, unpack
 from sim.units import BENCHES
 
@@ -24,11 +26,11 @@ def vector(unit: Unit, blocks: int) -> list[list[int]]:
     return [[activation() for _ in range(unit.component.scan_width)] for _ in range(blocks)]
 
 
-def steps_of(blocks: list[list[int]], bank: int) -> list[dict[str, int]]:
-    """What is to be told in a run."""
-    common = {"done": 0, "final": 0, "bank": bank}
+def steps_of(blocks: list[list[int]], bank: int, first: int = 0) -> list[dict[str, int]]:
+    """What is to be told in a run whose counts begin at ``first``."""
     steps = []
-    for block in blocks:
+    for place, block in enumerate(blocks, start=first):
+        common = {"done": 0, "final": 0, "bank": bank, "block": place}
         told = [
             {"activation": activation, "lane": lane, "nonzero": 1, **common}
             for lane, activation in enumerate(block)
@@ -48,9 +50,19 @@ def step(unit: Unit) -> dict[str, int]:
     return fields
 
 
-async def feed(unit: Unit, blocks: list[list[int]], stall: float) -> None:
-    layout = unit.component.i.payload.shape()
-    await Stream(unit, "i", stall=stall).put_all([pack(layout, block) for block in blocks])
+def share(unit: Unit, block: list[int], final: bool) -> int:
+    nonzero = sum((activation != 0) << n for n, activation in enumerate(block))
+    fields = {"block": {"activations": block, "nonzero": nonzero}, "final": final}
+    return pack(unit.component.i.payload.shape(), fields)
+
+
+async def feed(unit: Unit, vectors: list[list[list[int]]], stall: float) -> None:
+    shares = [
+        share(unit, block, n == len(blocks) - 1)
+        for blocks in vectors
+        for n, block in enumerate(blocks)
+    ]
+    await Stream(unit, "i", stall=stall).put_all(shares)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -62,10 +74,14 @@ async def tells_nonzeros(dut: Any, name: str, stall: float, hold: float) -> None
     of the start. So what a run is told of is that of its steps, and not of the cycle.
     """
     unit = Unit(dut, name)
-    longest = unit.component.blocks.shape().width
-    vectors = [vector(unit, random.randint(1, min(12, (1 << longest) - 1))) for _ in range(6)]
+    # Layers lie one after another, as far as there are counts.
+    sizes = [1, 6, 5] if BENCHES["scan"][name].keywords["depth"] > 12 else [1, 2]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    order = list(random_runs(len(sizes), 8))
+    vectors = [vector(unit, sizes[layer]) for _, layer in order]
     banks = [random.getrandbits(1) for _ in vectors]
-    runs = [steps_of(*run) for run in zip(vectors, banks, strict=True)]
+    firsts = [starts[layer] for _, layer in order]
+    runs = [steps_of(*run) for run in zip(vectors, banks, firsts, strict=True)]
     due = deque(step for steps in runs for step in steps)
     goes = False
 
@@ -81,12 +97,13 @@ async def tells_nonzeros(dut: Any, name: str, stall: float, hold: float) -> None
         return goes
 
     await unit.start()
-    cocotb.start_soon(feed(unit, [block for blocks in vectors for block in blocks], stall))
-    for blocks, bank, steps in zip(vectors, banks, runs, strict=True):
-        unit.blocks.value = len(blocks)
+    cocotb.start_soon(feed(unit, vectors, stall))
+    for (origin, _), bank, steps in zip(order, banks, runs, strict=True):
+        unit.origin.value = origin.value
         unit.start_.value = 1
         assert not await cycle()
         unit.start_.value = 0
+        unit.origin.value = random.choice([*Origin]).value
         unit.bank.value = bank
         begun = 0
         while begun < len(steps):
@@ -100,18 +117,18 @@ async def tells_nonzeros(dut: Any, name: str, stall: float, hold: float) -> None
 async def takes_max_n_1_cycles(dut: Any, name: str) -> None:
     """Steps come one a cycle; blocks behind the vector are left alone."""
     unit = Unit(dut, name)
-    lanes, depth = unit.component.scan_width, 5
+    lanes = unit.component.scan_width
     blocks = [[1] * lanes, [0] * lanes, [0] * (lanes - 1) + [-1], [0] * lanes, [-2] + [0] * lanes]
     blocks = [block[:lanes] for block in blocks]
     expected = steps_of(blocks, 0)
     assert len(expected) == sum(max(sum(map(bool, block)), 1) for block in blocks)
     await unit.start()
-    cocotb.start_soon(feed(unit, [*blocks, *blocks], 0.0))
+    cocotb.start_soon(feed(unit, [blocks, blocks], 0.0))
     await unit.cycles(3)
     assert not unit.i__ready.value, "a block is taken before the start"
     for _ in range(2):
-        unit.blocks.value = depth
         unit.start_.value = 1
+        unit.origin.value = Origin.FIRST.value
         await unit.cycle()
         unit.start_.value = 0
         for n in range(len(expected) + Scan.LATENCY + 2):
@@ -133,9 +150,8 @@ async def reset_forgets(dut: Any, name: str) -> None:
     lanes = unit.component.scan_width
     blocks = [[3] * lanes, [0] * (lanes - 1) + [5]]
     await unit.start()
-    unit.i__payload.value = pack(unit.component.i.payload.shape(), blocks[0])
+    unit.i__payload.value = share(unit, blocks[0], False)
     unit.i__valid.value = 1
-    unit.blocks.value = 2
     unit.start_.value = 1
     await unit.cycle()
     unit.start_.value = 0
@@ -145,7 +161,7 @@ async def reset_forgets(dut: Any, name: str) -> None:
     await unit.cycle()
     assert not unit.busy.value
     assert not unit.valid.value
-    cocotb.start_soon(feed(unit, blocks, 0.0))
+    cocotb.start_soon(feed(unit, [blocks], 0.0))
     unit.start_.value = 1
     told = []
     while len(told) < len(steps_of(blocks, 0)):

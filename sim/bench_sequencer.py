@@ -119,7 +119,7 @@ class Around:
         unit.draining.value = draining = self.drains > 0
         unit.offered.value = offered = self.offers and random.random() >= self.slow
         rooms = [most if random.random() >= self.slow else random.randint(0, most) for _ in "ob"]
-        unit.output_room.value, unit.between_room.value = rooms
+        unit.output_level.value, unit.between_level.value = (most - room for room in rooms)
         unit.drains.value = puts = draining and random.random() >= self.slow
         unit.counter.value = self.shifts
         await unit.cycle()
@@ -165,8 +165,8 @@ class Around:
     def check_finish(self, done: list[bool]) -> None:
         unit, c = self.unit, self.unit.component.configuration
         scaling = unpack(Scaling(c), unit.scaling.value)
-        self.reads = random.randint(1, 6)
-        self.drains = self.reads + random.randint(1, 9)
+        self.reads = random.randint(0, 6)
+        self.drains = self.reads + random.randint(3, 9)
         if not self.runs:
             # Both banks hold what was in them before the reset.
             assert unit.finish_bank.value == self.cleared
@@ -286,8 +286,9 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
         await around.cycle()
         while not unit.idle.value:
             await around.cycle()
-        around.offers = True
         unit.enabled.value = 0
+        await around.cycle()
+        around.offers = True
         assert around.vectors == around.ended
         for _ in range(2):
             await around.report(slow)

@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 
-from hdl.streams import Queue, VectorQueue
+from hdl.streams import VectorQueue
 from sim.streams import Stream, Unit
 from sim.units import BENCHES
 
@@ -71,9 +71,9 @@ async def check_level(unit: Unit) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
 async def passes_one_a_cycle(dut: Any, name: str) -> None:
-    """A payload can be taken ``Queue.latency()`` cycles after it came, and then one a cycle."""
+    """A payload can be taken ``LATENCY`` cycles after it came, and then one a cycle."""
     unit = Unit(dut, name)
-    latency = Queue.latency(unit.component.depth)
+    latency = VectorQueue.LATENCY
     await unit.start()
     unit.o__ready.value = 1
     for n in range(40):
@@ -87,9 +87,39 @@ async def passes_one_a_cycle(dut: Any, name: str) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES, stall=[0.0, 0.2, 0.5, 0.8])
+async def keeps_up_with_bursts(dut: Any, name: str, stall: float) -> None:
+    """Payloads that come in each cycle, as long as there is room, are there as early as can be.
+
+    Each is on offer ``LATENCY`` cycles after it came, or when the one before it has been taken.
+    """
+    unit = Unit(dut, name)
+    await unit.start()
+    for _ in range(20):
+        came: list[int] = []  # cycles in which what is inside came
+        left = random.randint(1, 3 * unit.component.depth)
+        now = 0
+        while left or came:
+            unit.i__valid.value = left > 0
+            unit.o__ready.value = random.random() >= stall
+            await unit.cycle()
+            now += 1
+            there = bool(came) and came[0] + VectorQueue.LATENCY <= now
+            assert unit.o__valid.value == there
+            if unit.o__valid.value & unit.o__ready.value:
+                came.pop(0)
+            if unit.i__valid.value & unit.i__ready.value:
+                left -= 1
+                came.append(now)
+        # A pause, as there is between two drains.
+        unit.i__valid.value = 0
+        await unit.cycles(VectorQueue.rewind_latency(unit.component.depth))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, behind=[False, True])
 async def rewinds(dut: Any, name: str, behind: bool) -> None:
-    """What was kept is there ``REWIND_LATENCY`` cycles later, and then comes one a cycle.
+    """What was kept is there ``rewind_latency()`` cycles later, and then comes one a cycle.
 
     Whether or not something came behind it, before or just then, or waits for it to leave.
     """
@@ -108,7 +138,7 @@ async def rewinds(dut: Any, name: str, behind: bool) -> None:
         await reader.rewind()
         unit.keep.value = 0
         unit.o__ready.value = 1
-        for _ in range(VectorQueue.REWIND_LATENCY - 1):
+        for _ in range(VectorQueue.rewind_latency(depth) - 1):
             await unit.cycle()
             assert not unit.o__valid.value
         for n in range(length):

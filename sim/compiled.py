@@ -279,10 +279,9 @@ class CompiledModel:
         lines = self._plan.lines
         cycles = np.zeros(len(self._plan.layers), np.int64)
         np.add.at(cycles, list(lines), numbers[: len(lines)])
-        return Report(
-            cycles.tolist(),
-            dict(zip(COUNTERS, counters.T, strict=True)),
-        )
+        counted = dict(zip(COUNTERS, counters.T, strict=True))
+        counted["starved"] = cycles.sum() - counted["busy"] - counted["padding"]
+        return Report(cycles.tolist(), counted)
 
     def _send(self, beats: np.ndarray) -> None:
         beats = np.ascontiguousarray(beats, np.uint32)

@@ -121,9 +121,9 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),
         "requantise_48": partial(Requantise, width=48, bias_width=32, result_width=16),
     },
-    "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 5, 32)},
+    "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 8, 9, 32)},
     "vector_queue": {
-        f"vector_queue_{depth}": partial(VectorQueue, _ITEM, depth=depth) for depth in (2, 4, 5, 32)
+        f"vector_queue_{depth}": partial(VectorQueue, _ITEM, depth=depth) for depth in (2, 8, 9, 32)
     },
     "scan": {
         f"scan_{lanes}": partial(Scan, scan_width=lanes, activation_width=width, depth=depth)

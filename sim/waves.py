@@ -37,7 +37,13 @@ def _groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str,
 
     yield "clock", [("clk", 1, "bin"), ("rst", 1, "bin")]
     yield "load", [*stream("load"), ("load__payload", 32, "hex")]
-    yield "i", [*stream("i"), *((f"inputs.i__payload[{n}]", activation, "signed") for n in lanes)]
+    yield (
+        "i",
+        [
+            *stream("i"),
+            *((f"inputs.i__payload.activations[{n}]", activation, "signed") for n in lanes),
+        ],
+    )
     results = [(f"outputs.o__payload.activations[{n}]", activation, "signed") for n in lanes]
     yield "o", [*stream("o"), *results, ("outputs.o__payload.last", 1, "bin")]
     yield "counters", [*stream("counters"), ("counters__payload", c.counter_width, "dec")]
@@ -66,7 +72,7 @@ def _groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str,
             f"scan {way}",
             [
                 (f"{scan}.busy", 1, "bin"),
-                (f"{scan}.remaining", level, "dec"),
+                (f"{scan}.remaining", c.scan_width, "bin"),
                 (f"{scan}.hold", 1, "bin"),
                 (f"{scan}.valid", 1, "bin"),
                 (f"{scan}.step.nonzero", 1, "bin"),
@@ -96,7 +102,7 @@ def _groups(configuration: Configuration) -> Iterator[tuple[str, list[tuple[str,
                 (f"{element}.fetch.go", 1, "bin"),
                 (f"{element}.fetch.read__addr", max(1, start - 1), "dec"),
                 *stream(f"{element}.fetch.o"),
-                (f"{element}.fetch.o__payload.here", 2, "bin"),
+                (f"{element}.fetch.o__payload.both", 1, "bin"),
                 (f"{element}.fetch.o__payload.last", 1, "bin"),
             ],
         )

@@ -13,7 +13,7 @@ __all__ = ["Accumulate"]
 
 
 class Accumulate(wiring.Component):
-    """``accumulators[bank][row] += codebook[base[bank] + code] * activation``, one a cycle.
+    """``accumulators[bank][row] += codebook[base[bank] | code] * activation``, one a cycle.
 
     The sum is written :attr:`LATENCY` cycles after the term; until then it is forwarded, so terms
     of the same row may follow each other at any distance. Sums are exact as long as they fit
@@ -34,7 +34,7 @@ class Accumulate(wiring.Component):
     Members
     -------
     base : ``In(ArrayLayout(range(codebook_depth), 2))``
-        First value of the codebook, for each bank.
+        First value of the codebook, for each bank; its lowest bits, which the code may have, are 0.
     term : ``In(Term(...))``
     valid : ``In(1)``
         Whether there is a term.
@@ -94,7 +94,7 @@ class Accumulate(wiring.Component):
         value = codebook.read_port()
         m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
         m.d.comb += load.en.eq(self.load.en)
-        m.d.comb += value.addr.eq(self.base[self.term.bank] + self.term.code)
+        m.d.comb += value.addr.eq(self.base[self.term.bank] | self.term.code)
 
         # Stage by stage; the registers around the product are those that a DSP block has.
         weight = Signal(signed(self.weight_width))

@@ -32,6 +32,7 @@ class Segment(data.StructLayout):
                 "start": range(weight_depth),
                 "count": count_width,
                 "activation": signed(activation_width),
+                "single": 1,  # whether one word, which is two places in memory, has all of them
                 "final": 1,  # last one of a run
                 "bank": 1,
             }
@@ -64,9 +65,9 @@ class Counts(wiring.Component):
     Members
     -------
     origin : ``In(Origin)``
-        Where the columns of the run are whose first step comes next. Only between two runs, in a
+        Where the entries of the run are whose first step comes next. Only between two runs, in a
         cycle without a step.
-    step : ``In(Step(scan_width, activation_width))``
+    step : ``In(Step(scan_width, activation_width, column_depth // scan_width))``
     valid : ``In(1)``
         Whether there is a step.
     segment : ``Out(Segment(weight_depth, count_width, activation_width))``
@@ -85,7 +86,7 @@ class Counts(wiring.Component):
         super().__init__(
             {
                 "origin": In(Origin),
-                "step": In(Step(scan_width, activation_width)),
+                "step": In(Step(scan_width, activation_width, self.depth)),
                 "valid": In(1),
                 "segment": Out(Segment(weight_depth, count_width, activation_width)),
                 "segment_valid": Out(1),
@@ -109,32 +110,33 @@ class Counts(wiring.Component):
         m.d.comb += load.en.eq(self.load.en)
 
         # Block RAM answers late in its cycle, so its output goes straight into a register.
-        address = Signal.like(read.addr)
         word = Signal(data.ArrayLayout(self.count_width, self.scan_width))
-        m.d.comb += read.addr.eq(address)
+        m.d.comb += read.addr.eq(self.step.block)
         m.d.sync += word.eq(read.data)
-        with m.If(self.valid & self.step.done):
-            m.d.sync += address.eq(address + 1)
-        begin(m, self.origin, address, name="first_address")
 
         valid = delayed(m, self.valid, cycles=2, name="valid")
         step = delayed(m, self.step, cycles=2, name="step")
         ahead = Signal(range(self.weight_depth))
         total = Signal(range(self.weight_depth))
         counts_ahead, counts_total = self._add_up(word, step.lane)
+        count = Mux(step.nonzero, word[step.lane], 0)
         m.d.sync += [
             ahead.eq(counts_ahead),
             total.eq(Mux(valid & step.done, counts_total, 0)),
-            self.segment.count.eq(Mux(step.nonzero, word[step.lane], 0)),
+            self.segment.count.eq(count),
             self.segment.activation.eq(step.activation),
             self.segment.final.eq(step.final),
             self.segment.bank.eq(step.bank),
-            self.segment_valid.eq(valid & (step.final | (step.nonzero & (word[step.lane] != 0)))),
+            self.segment_valid.eq(valid & (step.final | (count != 0))),
         ]
 
         base = Signal(range(self.weight_depth))
         m.d.sync += base.eq(base + total)
         m.d.comb += self.segment.start.eq(base + ahead)
+        one = Signal()
+        two = Signal()
+        m.d.sync += [one.eq(count < 2), two.eq(count == 2)]
+        m.d.comb += self.segment.single.eq(one | (two & ~(base[0] ^ ahead[0])))
 
         # By now the base is behind the last column of the run before.
         origin = delayed(m, self.origin, cycles=self.LATENCY, name="origin")

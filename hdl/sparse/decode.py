@@ -39,8 +39,9 @@ class Decode(wiring.Component):
     An escape is taken together with the entry behind it, so it costs no cycle as long as words
     come fast enough; two escapes in a row are taken together and give no term. Only an escape
     whose successor has not been fetched yet is taken alone, which delays nothing: the cycle would
-    have been spent waiting. A term appears one cycle after the first word it comes from; there is
-    no backpressure on terms. A word without entries takes a cycle that counts for nothing.
+    have been spent waiting. A term appears :attr:`LATENCY` cycles after the first word it comes
+    from, one a cycle; there is no backpressure on terms. A word without entries takes a cycle that
+    counts for nothing.
 
     Parameters
     ----------
@@ -61,7 +62,10 @@ class Decode(wiring.Component):
         Whether they give a term.
     """
 
-    LATENCY = 1
+    # Into the line of entries, and out of it.
+    LATENCY = 2
+    # From the cycle in which the last entry of a run is taken to ``finished``.
+    END_LATENCY = 1
 
     def __init__(self, *, row_depth, code_width, activation_width):
         self.word = Word(row_depth, code_width, activation_width)
@@ -79,64 +83,78 @@ class Decode(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # The word at hand is what is left of an earlier one, or else the one at the input.
-        held = Signal(self.word)
-        held_valid = Signal()
-        here = Signal(self.word)
-        m.d.comb += here.eq(Mux(held_valid, held, self.i.payload))
-        goes = Signal()
-        m.d.comb += goes.eq(held_valid | self.i.valid)
-        m.d.comb += self.works.eq(goes & here.here.any())
+        # The next three entries: one that an earlier word has left, or none, and those of the word
+        # behind it. What is decided on has registers of its own.
+        slot = data.StructLayout({"entry": self.word["entries"].shape.elem_shape, "last": 1})
+        slots = Signal(data.ArrayLayout(slot, 3))
+        there = Signal(3)
+        weight = Signal()  # whether there is a first entry, and it is a weight
+        escape = Signal()  # or an escape; what stands for an empty segment is neither
+        first, second = slots[0].entry, slots[1].entry
+        tag = data.StructLayout({"activation": self.term.activation.shape(), "final": 1, "bank": 1})
+        at_hand, behind = Signal(tag), Signal(tag)  # of the first entry, and of the last one
 
-        first = Mux(here.here[0], here.entries[0], here.entries[1])
-        first = data.View(self.word["entries"].shape.elem_shape, first)
-        # Its successor, in the same word or at the beginning of the next one.
-        both = here.here.all()
-        across = ~both & ~here.last & held_valid & self.i.valid
-        second = Mux(both, here.entries[1], self.i.p.entries[0])
-        second = data.View(self.word["entries"].shape.elem_shape, second)
         pair = Signal()
-        m.d.comb += pair.eq(first.escape & (both | across))
+        m.d.comb += [
+            pair.eq(escape & there[1]),
+            self.works.eq(weight | escape),
+            self.gives.eq(weight | (pair & ~second.escape)),
+        ]
 
-        # A segment begins above the first row. The choice stands where it is not late.
+        # A segment begins above the first row.
         row = Signal.like(self.term.row)
         begins = Signal(init=1)
         reached = Signal.like(self.term.row)
         above = row | begins.replicate(len(row))
         m.d.comb += reached.eq(above + first.rows + Mux(pair, second.rows, 0))
-        m.d.comb += self.gives.eq(self.works & ~(first.escape & ~(pair & ~second.escape)))
         m.d.sync += [
             self.valid.eq(self.gives),
             self.term.row.eq(reached),
-            self.term.code.eq(Mux(first.escape, second.code, first.code)),
-            self.term.activation.eq(here.activation),
-            self.term.bank.eq(here.bank),
+            self.term.code.eq(Mux(escape, second.code, first.code)),
+            self.term.activation.eq(at_hand.activation),
+            self.term.bank.eq(at_hand.bank),
         ]
-
-        # What remains: half of the word at hand, half of the next, or nothing.
-        emptied = Signal()
-        ends = Signal()
-        into_next = Signal()
-        m.d.comb += [
-            into_next.eq(pair & ~both),
-            emptied.eq(~both | pair),
-            ends.eq(Mux(into_next, self.i.p.last & ~self.i.p.here[1], emptied & here.last)),
-        ]
-        final = Mux(into_next, self.i.p.final, here.final)
-        m.d.comb += self.i.ready.eq(~held_valid | emptied)
-        with m.If(goes):
+        ends = Mux(pair, slots[1].last, slots[0].last)
+        with m.If(there[0]):
             m.d.sync += [row.eq(reached), begins.eq(ends)]
-            m.d.sync += self.finished.eq(self.finished ^ ((ends & final) << here.bank))
-        with m.If(self.i.ready):
-            m.d.sync += held.eq(self.i.payload)
-        with m.If(~emptied | into_next):
-            m.d.sync += held.here.eq(0b10)
-        # Holding the next word makes the one after it visible.
-        with m.If(~held_valid):
-            m.d.sync += held_valid.eq(goes & ~emptied)
-        with m.Elif(into_next):
-            m.d.sync += held_valid.eq(self.i.p.here[1])
-        with m.Elif(emptied):
-            m.d.sync += held_valid.eq(self.i.valid)
+            # An escape need not be in the last word of its segment.
+            done = ends & Mux(pair, behind.final, at_hand.final)
+            m.d.sync += self.finished.eq(self.finished ^ (done << at_hand.bank))
+
+        # A word comes in behind what remains, if that is one entry at the most.
+        remains = there[2] | (there[1] & ~escape)
+        m.d.comb += self.i.ready.eq(~there[2] | escape)
+        word = self.i.payload
+        both = self.i.valid & word.both
+        comes_tag = Signal(tag)
+        m.d.comb += [comes_tag[name].eq(word[name]) for name in tag.members]
+        comes = [Signal(slot, name=f"comes_{n}") for n in range(2)]
+        for n, last in enumerate((word.last & ~word.both, word.last)):
+            m.d.comb += [comes[n].entry.eq(word.entries[n]), comes[n].last.eq(last)]
+
+        upcoming = Signal(slot)
+        exists = Signal()
+        left = Mux(there[2] & escape, slots[2], slots[1])
+        m.d.comb += [
+            upcoming.eq(Mux(remains, left, comes[0])),
+            exists.eq(remains | self.i.valid),
+        ]
+        m.d.sync += [
+            slots[0].eq(upcoming),
+            weight.eq(exists & ~upcoming.entry.escape),
+            escape.eq(exists & upcoming.entry.escape & ~upcoming.last),
+            at_hand.eq(Mux(remains, behind, comes_tag)),
+            there[0].eq(exists),
+        ]
+        with m.If(~self.i.ready):
+            m.d.sync += [slots[1].eq(slots[2]), there[1:].eq(0b01)]
+        with m.Else():
+            m.d.sync += [
+                slots[1].eq(Mux(remains, comes[0], comes[1])),
+                slots[2].eq(comes[1]),
+                there[1].eq(Mux(remains, self.i.valid, both)),
+                there[2].eq(remains & both),
+                behind.eq(comes_tag),
+            ]
 
         return m

@@ -43,7 +43,7 @@ class Drain(wiring.Component):
     Row 0 of all elements comes first, then row 1, and so on; within a row, a block has the sums of
     ``scan_width`` neighbouring elements. If the ways are split, elements at the same place in
     their ways have partial sums of the same rows, which are added up. Biases are stored in the
-    order of the blocks, layer after layer. A block is put out a cycle, from :meth:`latency` cycles
+    order of the blocks, layer after layer. A block is put out a cycle, from :attr:`LATENCY` cycles
     after ``start`` on; there is no backpressure.
 
     Parameters
@@ -59,12 +59,13 @@ class Drain(wiring.Component):
     scaling : ``In(Scaling(configuration))``
         Of the layer to drain. Sampled with ``start``.
     reading : ``Out(1)``
-        Whether the elements are yet to be asked for rows.
+        Whether the elements are yet to be asked for rows other than the one at hand.
     read : ``Out(1)``
         Asks the elements for ``row``.
     row : ``Out(range(row_depth))``
-    drained : ``In(ArrayLayout(signed(accumulator_width), elements))``
-        The sums, :attr:`READ_LATENCY` cycles after ``read``, until the next one.
+    drained : ``In(ArrayLayout(ArrayLayout(signed(accumulator_width), scan_width), ways))``
+        The sums of the first group of each way, :attr:`READ_LATENCY` cycles after ``read``; in the
+        next cycles those of the next groups, and behind the last ones, of the next way.
     o : ``Out(ArrayLayout(signed(activation_width), scan_width))``
     valid : ``Out(1)``
         Whether there is a block.
@@ -76,19 +77,16 @@ class Drain(wiring.Component):
         Write port of the biases: words of ``scan_width``, the first element lowest.
     """
 
-    # Two registers lead to the elements.
-    READ_LATENCY = 2 + Element.DRAIN_LATENCY
+    # A register leads to the elements.
+    READ_LATENCY = 1 + Element.DRAIN_LATENCY
 
-    @classmethod
-    def latency(cls, configuration):
-        """Cycles from ``start`` to the first block."""
-        # To the first slot, to the sums, through the choice of a group and way, to the result.
-        choice = 1 if configuration.ways == 1 else 2
-        return 1 + cls.READ_LATENCY + choice + Requantise.LATENCY
+    # From ``start`` to the first block: to the first slot, to the sums, to the result.
+    LATENCY = 1 + READ_LATENCY + Requantise.LATENCY
 
     def __init__(self, configuration):
         self.configuration = c = configuration
         self.bias_words = c.bias_depth // c.scan_width
+        self._sums = data.ArrayLayout(signed(c.accumulator_width), c.scan_width)
         super().__init__(
             {
                 "start": In(1),
@@ -97,7 +95,7 @@ class Drain(wiring.Component):
                 "reading": Out(1),
                 "read": Out(1),
                 "row": Out(range(c.row_depth)),
-                "drained": In(data.ArrayLayout(signed(c.accumulator_width), c.elements)),
+                "drained": In(data.ArrayLayout(self._sums, c.ways)),
                 "o": Out(data.ArrayLayout(signed(c.activation_width), c.scan_width)),
                 "valid": Out(1),
                 "ends": Out(1),
@@ -114,29 +112,25 @@ class Drain(wiring.Component):
         m = Module()
         c = self.configuration
 
-        # A slot a cycle: row by row, in each row way by way, and in each way group by group.
-        latency = self.latency(c)
+        # A slot a cycle: row by row, in each row group by group.
+        latency = self.LATENCY
         scaling = Signal(Scaling(c))
         active = Signal()
-        way = Signal(range(c.ways))
-        group = Signal(range(c.groups // c.ways))
-        way_ends = group == c.groups // c.ways - 1
-        row_ends = way_ends & (scaling.split | (way == c.ways - 1))
+        group = Signal(range(c.groups))
+        left = Signal.like(scaling.rows)  # rows from this one on
         last_row = Signal()
+        row_ends = group == Mux(scaling.split, c.groups // c.ways, c.groups) - 1
         last = row_ends & last_row
         with m.If(self.start):
-            # Way and group are back at 0 since the end of the layer before.
+            # The group is back at 0 since the end of the layer before.
             m.d.sync += [scaling.eq(self.scaling), active.eq(1), self.row.eq(0)]
-            m.d.sync += last_row.eq(self.scaling.rows == 1)
+            m.d.sync += [left.eq(self.scaling.rows), last_row.eq(self.scaling.rows == 1)]
         with m.Elif(active):
-            m.d.sync += [group.eq(Mux(way_ends, 0, group + 1)), active.eq(~last)]
+            m.d.sync += [group.eq(Mux(row_ends, 0, group + 1)), active.eq(~last)]
             with m.If(row_ends):
-                m.d.sync += [way.eq(0), self.row.eq(self.row + 1)]
-                m.d.sync += last_row.eq(self.row + 2 == scaling.rows)
-            with m.Elif(way_ends):
-                m.d.sync += way.eq(way + 1)
-        m.d.comb += self.read.eq(active & (group == 0) & (way == 0))
-        m.d.comb += self.reading.eq(active & (self.read | ~last_row))
+                m.d.sync += [self.row.eq(self.row + 1), left.eq(left - 1), last_row.eq(left == 2)]
+        m.d.comb += self.read.eq(active & (group == 0))
+        m.d.comb += self.reading.eq(active & ~last_row)
 
         # Slots on their way, the youngest first. Whether there are any decides whether runs start
         # and finish, so it comes from a register.
@@ -147,21 +141,11 @@ class Drain(wiring.Component):
         m.d.comb += self.valid.eq(stages[-1])
         m.d.comb += self.ends.eq(delayed(m, last, cycles=latency - 1, name="last"))
 
-        chosen = delayed(m, Cat(group, way), cycles=self.READ_LATENCY, name="chosen")
-        sums = Signal(data.ArrayLayout(signed(c.accumulator_width), c.scan_width))
-        groups = data.ArrayLayout(sums.shape(), c.groups // c.ways)
-        ways = Signal(data.ArrayLayout(groups, c.ways))
-        m.d.comb += ways.eq(self.drained)
-        parts = Signal(data.ArrayLayout(sums.shape(), c.ways))
-        m.d.comb += [parts[n].eq(ways[n][chosen[: len(group)]]) for n in range(c.ways)]
-        if c.ways == 1:
-            m.d.sync += sums.eq(parts)
-        else:
-            kept = delayed(m, parts, cycles=1, name="parts")
-            kept_way = delayed(m, chosen[len(group) :], cycles=1, name="chosen_way")
-            for n in range(c.scan_width):
-                total = sum(kept[way][n] for way in range(c.ways))
-                m.d.sync += sums[n].eq(Mux(scaling.split, total, kept[kept_way][n]))
+        # Without a split, the chain of one way goes on into that of the next.
+        sums = Signal(self._sums)
+        for n in range(c.scan_width):
+            others = sum(self.drained[way][n] for way in range(1, c.ways))
+            m.d.comb += sums[n].eq(self.drained[0][n] + Mux(scaling.split, others, 0))
         # A bias is read before its sum is chosen, and then waits in a register.
         ready = stages[latency - Requantise.LATENCY - 3]
 

@@ -11,10 +11,11 @@ from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.run import Origin
 from hdl.sparse.scan import Step
+from hdl.streams import delayed
 
 __all__ = ["COUNTERS", "Control", "Element", "Load", "Store"]
 
-COUNTERS = ("busy", "starved", "blocked", "padding")
+COUNTERS = ("busy", "blocked", "padding")
 
 
 class Store(enum.Enum, shape=2):
@@ -54,7 +55,7 @@ class Control(data.StructLayout):
         super().__init__(
             {
                 "origin": Origin,
-                "running": 1,  # cycles without work count as starved
+                "running": 1,  # whether being blocked counts
                 "delta_width": data.ArrayLayout(range(c.entry_width), 2),  # for each bank
                 "codebook": data.ArrayLayout(range(c.codebook_depth), 2),  # address
                 "drain": 1,
@@ -69,8 +70,10 @@ class Element(wiring.Component):
 
     One product a cycle as long as there are segments. In each cycle of a layer the element is
     busy (takes entries that give a product), at padding (takes escapes only) or starved (has
-    nothing to take); it may besides have blocked the scan, its queue being full. These cycles are
-    counted; the counters saturate.
+    nothing to take); it may besides have blocked the scan, its queue being full. All but the
+    starved cycles, which are what remains, are counted; the counters saturate.
+
+    Sums that are drained leave through a chain of elements, so that none has a long way to go.
 
     Parameters
     ----------
@@ -87,8 +90,11 @@ class Element(wiring.Component):
     finished : ``Out(2)``
         For each bank, turns with the end of a run. All of its sums are written
         :attr:`FINISH_LATENCY` cycles later.
+    drained_in : ``In(signed(accumulator_width))``
+        Of the next element in the chain.
     drained : ``Out(signed(accumulator_width))``
-        Sum of ``drain_row``, :attr:`DRAIN_LATENCY` cycles after ``drain``, until the next one.
+        Sum of ``drain_row``, :attr:`DRAIN_LATENCY` cycles after ``drain``; in all other cycles,
+        what ``drained_in`` was a cycle ago.
     shift : ``In(1)``
         Moves the counters on by one place: the first one leaves through ``counter``, and
         ``counter_in`` enters. Counters of all elements make one chain, cleared by being read.
@@ -96,7 +102,7 @@ class Element(wiring.Component):
     counter : ``Out(counter_width)``
     """
 
-    DRAIN_LATENCY = Accumulate.DRAIN_LATENCY
+    DRAIN_LATENCY = 1 + Accumulate.DRAIN_LATENCY + 1
     FINISH_LATENCY = Accumulate.LATENCY
     # From a step to its segment in front of the queue.
     STEP_LATENCY = Counts.LATENCY
@@ -105,12 +111,13 @@ class Element(wiring.Component):
         self.configuration = c = configuration
         super().__init__(
             {
-                "step": In(Step(c.scan_width, c.activation_width)),
+                "step": In(Step(c.scan_width, c.activation_width, c.column_depth // c.scan_width)),
                 "step_valid": In(1),
                 "control": In(Control(c)),
                 "load": In(Load(c)),
                 "hold": Out(1),
                 "finished": Out(2),
+                "drained_in": In(signed(c.accumulator_width)),
                 "drained": Out(signed(c.accumulator_width)),
                 "shift": In(1),
                 "counter_in": In(c.counter_width),
@@ -149,6 +156,8 @@ class Element(wiring.Component):
             **entry,
         )
 
+        # What comes from afar goes into a register first.
+        control = delayed(m, self.control, cycles=1, name="control")
         m.d.comb += [
             counts.step.eq(self.step),
             counts.valid.eq(self.step_valid),
@@ -156,16 +165,17 @@ class Element(wiring.Component):
             queue.segment.eq(counts.segment),
             queue.segment_valid.eq(counts.segment_valid),
             self.hold.eq(queue.hold),
-            fetch.delta_width.eq(self.control.delta_width),
+            fetch.delta_width.eq(control.delta_width),
             accumulate.term.eq(decode.term),
             accumulate.valid.eq(decode.valid),
-            accumulate.base.eq(self.control.codebook),
-            accumulate.drain.eq(self.control.drain),
-            accumulate.drain_row.eq(self.control.drain_row),
-            accumulate.drain_bank.eq(self.control.drain_bank),
+            accumulate.base.eq(control.codebook),
+            accumulate.drain.eq(control.drain),
+            accumulate.drain_row.eq(control.drain_row),
+            accumulate.drain_bank.eq(control.drain_bank),
             self.finished.eq(decode.finished),
-            self.drained.eq(accumulate.drained),
         ]
+        arrives = delayed(m, control.drain, cycles=Accumulate.DRAIN_LATENCY, name="arrives")
+        m.d.sync += self.drained.eq(Mux(arrives, accumulate.drained, self.drained_in))
         wiring.connect(m, queue.o, fetch.i)
         wiring.connect(m, fetch.o, decode.i)
 
@@ -180,9 +190,9 @@ class Element(wiring.Component):
                 port.en.eq(self.load.store == store),
             ]
 
+        # Events are counted a cycle late, and so from registers.
         events = {
             "busy": decode.gives,
-            "starved": self.control.running & ~decode.works,
             "blocked": self.control.running & queue.hold,
             "padding": decode.works & ~decode.gives,
         }
@@ -191,11 +201,12 @@ class Element(wiring.Component):
         for name, counter, behind in zip(
             COUNTERS, counters, [*counters[1:], self.counter_in], strict=True
         ):
+            event = delayed(m, events[name], cycles=1, name=f"{name}_event")
             more = Signal(c.counter_width + 1, name=f"{name}_more")
             m.d.comb += more.eq(counter + 1)
             with m.If(self.shift):
                 m.d.sync += counter.eq(behind)
-            with m.Elif(events[name] & ~more[-1]):
+            with m.Elif(event & ~more[-1]):
                 m.d.sync += counter.eq(more)
 
         return m

@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from hdl.sparse.drain import Drain, Scaling
 from hdl.sparse.element import Control, Element, Load
 from hdl.sparse.run import Origin
-from hdl.sparse.scan import Scan
-from hdl.streams import Queue, delayed
+from hdl.sparse.scan import Block, Scan, Share
+from hdl.streams import Queue
 from hdl.verilog import shared
 
 __all__ = ["Engine", "Layer"]
@@ -59,7 +59,7 @@ class Engine(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
+    i : ``In(stream.Signature(Block(scan_width, activation_width)))``
     start : ``In(1)``
         Begins a run of ``layer``. Only while not ``scanning``. If the layer is split, it has at
         least as many blocks as there are ways.
@@ -79,7 +79,7 @@ class Engine(wiring.Component):
     scaling : ``In(Scaling(configuration))``
         Of the layer to drain.
     reading : ``Out(1)``
-        Whether rows of the bank are yet to be read.
+        Whether rows of the bank are yet to be read, other than the one at hand.
     draining : ``Out(1)``
         Whether blocks are yet to be put out.
     o : ``Out(ArrayLayout(signed(activation_width), scan_width))``
@@ -100,7 +100,9 @@ class Engine(wiring.Component):
 
     # From the elements being finished to ``done``. By the time that a drain has got to them, their
     # last sums are written.
-    DONE_LATENCY = 2
+    DONE_LATENCY = 1
+    # That a way can be ahead of the others.
+    BLOCKS = 4
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -108,7 +110,7 @@ class Engine(wiring.Component):
         self.drain = Drain(c)
         super().__init__(
             {
-                "i": In(stream.Signature(block)),
+                "i": In(stream.Signature(Block(c.scan_width, c.activation_width))),
                 "start": In(1),
                 "start_bank": In(1),
                 "start_origin": In(Origin),
@@ -157,14 +159,11 @@ class Engine(wiring.Component):
             m.submodules[f"scan_{n}"] = scan = Scan(
                 scan_width=c.scan_width,
                 activation_width=c.activation_width,
-                depth=c.vector_blocks,
+                depth=c.column_depth // c.scan_width,
             )
             scans.append(scan)
-            # Of blocks that are dealt out in turn, the first ways may get one more.
-            dealt = (self.layer.blocks + (c.ways - 1 - n)) >> (c.ways.bit_length() - 1)
-            split = self.layer.scaling.split
-            m.d.comb += [scan.start.eq(self.start), scan.bank.eq(bank)]
-            m.d.comb += scan.blocks.eq(Mux(split, dealt, self.layer.blocks))
+            m.d.comb += [scan.start.eq(self.start), scan.origin.eq(self.start_origin)]
+            m.d.comb += scan.bank.eq(bank)
         m.submodules.drain = drain = self.drain
         wiring.connect(m, wiring.flipped(self.load_biases), drain.load)
         m.d.comb += [
@@ -188,10 +187,10 @@ class Engine(wiring.Component):
         with m.If(self.finish):
             m.d.sync += control.drain_bank.eq(self.finish_bank)
         split = self._deal(m, scans)
-        drain_control = delayed(m, Cat(control.drain, control.drain_row), cycles=1, name="drain")
 
         holds = [[] for _ in scans]
         unfinished, counter_in = [], Const(0, c.counter_width)
+        chains = [Const(0)] * c.scan_width
         for n in reversed(range(c.elements)):
             element = shared(platform, lambda: Element(c), name="element")
             m.submodules[f"element_{n}"] = element
@@ -200,12 +199,14 @@ class Engine(wiring.Component):
                 element.step.eq(scans[way].step),
                 element.step_valid.eq(scans[way].valid),
                 element.control.eq(control),
-                Cat(element.control.drain, element.control.drain_row).eq(drain_control),
                 element.load.eq(self.load_elements[n]),
-                drain.drained[n].eq(element.drained),
+                element.drained_in.eq(chains[n % c.scan_width]),
                 element.shift.eq(self.shift),
                 element.counter_in.eq(counter_in),
             ]
+            chains[n % c.scan_width] = element.drained
+            if n % c.way_elements < c.scan_width:
+                m.d.comb += drain.drained[way][n % c.scan_width].eq(element.drained)
             holds[way].append(element.hold)
             unfinished.append(element.finished ^ phase)
             counter_in = element.counter
@@ -231,31 +232,44 @@ class Engine(wiring.Component):
         """Deal the blocks out to the scans: in turn if they are split, or else all to all, so that
         they go in step. Returns whether they are split."""
         c = self.configuration
-        if c.ways == 1:
-            wiring.connect(m, wiring.flipped(self.i), scans[0].i)
-            return Const(0)
-
-        # Blocks beyond the layer's own are those of the next vector, and wait.
-        split = Signal()
-        turn = Signal(range(c.ways))
+        share = Share(c.scan_width, c.activation_width)
+        split = Signal() if c.ways > 1 else Const(0)
         undealt = Signal.like(self.layer.blocks)
         dealing = Signal()
+        final = Signal()  # from here on, blocks are the last ones of their ways
         deals = Signal()
+        # Blocks beyond the layer's own are those of the next vector, and wait.
+        with m.If(self.start):
+            last = Mux(self.layer.scaling.split, c.ways, 1)
+            m.d.sync += [undealt.eq(self.layer.blocks), dealing.eq(1)]
+            m.d.sync += final.eq(self.layer.blocks == last)
+        with m.Elif(deals):
+            m.d.sync += [undealt.eq(undealt - 1), dealing.eq(undealt != 1)]
+            m.d.sync += final.eq(final | (undealt == 1 + Mux(split, c.ways, 1)))
+        m.d.comb += deals.eq(self.i.valid & self.i.ready)
+        if c.ways == 1:
+            m.d.comb += [
+                scans[0].i.p.block.eq(self.i.payload),
+                scans[0].i.p.final.eq(final),
+                scans[0].i.valid.eq(self.i.valid),
+                self.i.ready.eq(scans[0].i.ready),
+            ]
+            return split
+
+        turn = Signal(range(c.ways))
         with m.If(self.start):
             m.d.sync += [split.eq(self.layer.scaling.split), turn.eq(0)]
-            m.d.sync += [undealt.eq(self.layer.blocks), dealing.eq(1)]
         with m.Elif(deals):
-            m.d.sync += [turn.eq(turn + 1), undealt.eq(undealt - 1), dealing.eq(undealt != 1)]
+            m.d.sync += turn.eq(turn + 1)
         queues = []
         for n, scan in enumerate(scans):
-            m.submodules[f"blocks_{n}"] = queue = Queue(self.i.payload.shape(), depth=Queue.SHALLOW)
+            m.submodules[f"blocks_{n}"] = queue = Queue(share, depth=self.BLOCKS)
             wiring.connect(m, queue.o, scan.i)
             queues.append(queue)
         ready = Cat(queue.i.ready for queue in queues)
         room = Mux(split, ready.bit_select(turn, 1), ready.all())
         m.d.comb += self.i.ready.eq(dealing & room)
-        m.d.comb += deals.eq(self.i.valid & self.i.ready)
         for n, queue in enumerate(queues):
-            m.d.comb += queue.i.payload.eq(self.i.payload)
+            m.d.comb += [queue.i.p.block.eq(self.i.payload), queue.i.p.final.eq(final)]
             m.d.comb += queue.i.valid.eq(deals & (~split | (turn == n)))
         return split

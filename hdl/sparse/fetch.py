@@ -32,7 +32,10 @@ class Entry(data.StructLayout):
 
 
 class Word(data.StructLayout):
-    """Two entries that lie side by side in memory, and their activation.
+    """The entries of a segment that lie side by side in memory, and their activation.
+
+    The only word of an empty segment has an escape, which is its last entry. No other segment ends
+    with an escape.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class Word(data.StructLayout):
         super().__init__(
             {
                 "entries": data.ArrayLayout(Entry(row_depth, code_width), 2),
-                "here": 2,  # which of the two belong to the segment
+                "both": 1,  # whether there is a second one
                 "last": 1,  # whether the segment ends in this word
                 "final": 1,  # whether the run does
                 "bank": 1,
@@ -58,9 +61,8 @@ class Word(data.StructLayout):
 class Fetch(wiring.Component):
     """Reads the words of segments, one a cycle, without a gap between segments.
 
-    A word appears :attr:`LATENCY` cycles after its segment was at the input; an empty segment
-    gives a word with none of its entries. Words are read ahead only as far as there is room for
-    them.
+    A word appears :attr:`LATENCY` cycles after its segment was at the input. Words are read ahead
+    only as far as there is room for them.
 
     Parameters
     ----------
@@ -140,34 +142,35 @@ class Fetch(wiring.Component):
             m.d.comb += [load.addr.eq(shared), read.addr.eq(shared), read.en.eq(~self.load.en)]
         m.submodules.words = words = Queue(self.word, depth=self.ROOM)
 
-        # Words issued and not yet taken are counted against the room in the queue.
-        issued = Signal(range(self.ROOM + 1))
+        # Words issued and not yet taken, as many ones, are counted against the room in the queue.
+        issued = Signal(self.ROOM)
         go = Signal()
-        taken = Signal()
-        m.d.comb += [
-            go.eq(self.i.valid & (issued != self.ROOM)),
-            taken.eq(self.o.valid & self.o.ready),
-        ]
-        m.d.sync += issued.eq(issued + go - taken)
+        taken = self.o.valid & self.o.ready
+        m.d.comb += go.eq(self.i.valid & ~issued[-1])
+        with m.If(go != taken):
+            m.d.sync += issued.eq(Mux(go, Cat(1, issued), issued >> 1))
 
-        # How many words a segment has takes an addition; it is told early enough for the second.
+        # Whether a word is the last one is known before it is its turn.
         segment = self.i.payload
         pairs = segment.count >> 1
         odd = segment.count[0] | segment.start[0]
         index = Signal(range(1 << len(pairs)))
         first = Signal(init=1)
         left = Signal(range((1 << len(pairs)) + 1))  # words from this one on, after the first
-        last = Mux(first, (pairs >> 1 == 0) & ~(pairs[0] & odd), left == 1)
+        ends = Signal()
+        last = Mux(first, segment.single, ends)
         tags = Signal(
             data.StructLayout(
-                {name: self.word[name].shape for name in ("here", "last", "final", "bank")}
-                | {"activation": signed(len(segment.activation))}
+                {name: self.word[name].shape for name in ("both", "last", "final", "bank")}
+                | {"activation": signed(len(segment.activation)), "upper": 1, "empty": 1}
             )
         )
-        here = Cat(~(first & segment.start[0]), ~(last & (segment.start[0] ^ segment.count[0])))
+        upper = first & segment.start[0]
         m.d.comb += [
             address.eq((segment.start >> 1) + index),
-            tags.here.eq(Mux(segment.count == 0, 0, here)),
+            tags.upper.eq(upper),
+            tags.empty.eq(segment.count == 0),
+            tags.both.eq(~(upper | tags.empty | (last & (segment.start[0] ^ segment.count[0])))),
             tags.last.eq(last),
             tags.final.eq(last & segment.final),
             tags.bank.eq(segment.bank),
@@ -178,7 +181,8 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 first.eq(last),
                 index.eq(Mux(last, 0, index + 1)),
-                left.eq(Mux(first, pairs, left) - ~(first & odd)),
+                left.eq(Mux(first, pairs - ~odd, left - 1)),
+                ends.eq(Mux(first, pairs == 1 + ~odd, left == 2)),
             ]
 
         # Block RAM answers late in its cycle, so its output goes straight into a register.
@@ -189,10 +193,12 @@ class Fetch(wiring.Component):
         more = Signal(range(self.entry_width - self.least_delta))
         m.d.sync += more.eq(self.delta_width[earlier_tags.bank] - self.least_delta)
         m.d.comb += words.i.valid.eq(delayed(m, go, cycles=2, name="go"))
-        for name in tags.shape().members:
+        for name in ("both", "last", "final", "bank", "activation"):
             m.d.comb += words.i.p[name].eq(raw_tags[name])
-        for n in range(2):
-            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, raw[n], more))
+        # Bits without a code are an escape.
+        first_raw = Mux(raw_tags.empty, 0, Mux(raw_tags.upper, raw[1], raw[0]))
+        for n, bits in enumerate((first_raw, raw[1])):
+            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, bits, more))
         wiring.connect(m, words.o, wiring.flipped(self.o))
 
         return m

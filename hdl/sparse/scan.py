@@ -4,7 +4,42 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Scan", "Step"]
+from hdl.sparse.run import Origin
+
+__all__ = ["Block", "Scan", "Share", "Step"]
+
+
+class Block(data.StructLayout):
+    """Activations that are transferred and scanned together.
+
+    Parameters
+    ----------
+    scan_width : :class:`int`
+        Activations in a block.
+    activation_width : :class:`int`
+        Bits in an activation, two's complement.
+    """
+
+    def __init__(self, scan_width, activation_width):
+        super().__init__(
+            {
+                "activations": data.ArrayLayout(signed(activation_width), scan_width),
+                "nonzero": scan_width,  # which of them are not zero
+            }
+        )
+
+
+class Share(data.StructLayout):
+    """A block, and whether it is the last one of its run for a scan.
+
+    Parameters
+    ----------
+    scan_width, activation_width : :class:`int`
+        As of :class:`Block`.
+    """
+
+    def __init__(self, scan_width, activation_width):
+        super().__init__({"block": Block(scan_width, activation_width), "final": 1})
 
 
 class Step(data.StructLayout):
@@ -16,9 +51,11 @@ class Step(data.StructLayout):
         Activations in a block.
     activation_width : :class:`int`
         Bits in an activation.
+    depth : :class:`int`
+        Blocks whose counts an element holds.
     """
 
-    def __init__(self, scan_width, activation_width):
+    def __init__(self, scan_width, activation_width, depth):
         super().__init__(
             {
                 "activation": signed(activation_width),
@@ -27,6 +64,7 @@ class Step(data.StructLayout):
                 "done": 1,  # last step of a block
                 "final": 1,  # last step of a run
                 "bank": 1,  # of the accumulators that the run adds up in
+                "block": range(depth),  # where its counts are
             }
         )
 
@@ -45,19 +83,19 @@ class Scan(wiring.Component):
     activation_width : :class:`int`
         Bits in an activation, two's complement.
     depth : :class:`int`
-        Blocks in the longest vector.
+        Blocks whose counts an element holds.
 
     Members
     -------
     start : ``In(1)``
-        Begins a run of ``blocks`` blocks. Only while not ``busy``.
-    blocks : ``In(range(depth + 1))``
-        At least 1.
+        Begins a run. Only while not ``busy``.
+    origin : ``In(Origin)``
+        Where the counts of the run are. With ``start``.
     bank : ``In(1)``
         To stand still while ``busy``.
-    i : ``In(stream.Signature(ArrayLayout(signed(activation_width), scan_width)))``
+    i : ``In(stream.Signature(Share(scan_width, activation_width)))``
     hold : ``In(1)``
-    step : ``Out(Step(scan_width, activation_width))``
+    step : ``Out(Step(scan_width, activation_width, depth))``
     valid : ``Out(1)``
         Whether there is a step in this cycle.
     busy : ``Out(1)``
@@ -71,11 +109,11 @@ class Scan(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "blocks": In(range(depth + 1)),
+                "origin": In(Origin),
                 "bank": In(1),
-                "i": In(stream.Signature(data.ArrayLayout(signed(activation_width), scan_width))),
+                "i": In(stream.Signature(Share(scan_width, activation_width))),
                 "hold": In(1),
-                "step": Out(Step(scan_width, activation_width)),
+                "step": Out(Step(scan_width, activation_width, depth)),
                 "valid": Out(1),
                 "busy": Out(1),
             }
@@ -84,41 +122,62 @@ class Scan(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Whether any remain is wanted early, and so has a register of its own.
-        remaining = Signal.like(self.blocks)
-        with m.If(self.start):
-            m.d.sync += [remaining.eq(self.blocks), self.busy.eq(1)]
-
-        # Non-zeros of the block that are yet to be told: all of them when it is first seen.
-        told = Signal(self.scan_width)
-        nonzero = Cat(self.i.payload[n] != 0 for n in range(self.scan_width))
+        # Non-zeros of the block that are yet to be told: all of them when it is first seen. Whether
+        # the next step is the block's last one is then known before.
+        share = self.i.payload
+        within = Signal()
+        remaining = Signal(self.scan_width)
+        ends = Signal()
         left = Signal(self.scan_width)
-        m.d.comb += left.eq(nonzero & ~told)
-
+        m.d.comb += left.eq(Mux(within, remaining, share.block.nonzero))
         lane = Signal.like(self.step.lane)
         for n in reversed(range(self.scan_width)):
             with m.If(left[n]):
                 m.d.comb += lane.eq(n)
-        lowest = Signal(self.scan_width)
-        m.d.comb += lowest.eq(left & (~left + 1)[: self.scan_width])
-        done = Signal()
-        m.d.comb += done.eq(left == lowest)
+        rest = Signal(self.scan_width)
+        m.d.comb += rest.eq(_behind_first(left))
+        done = Mux(within, ends, ~_behind_first(share.block.nonzero).any())
 
         go = Signal()
         m.d.comb += go.eq(self.i.valid & self.busy & ~self.hold)
         m.d.comb += self.i.ready.eq(go & done)
         m.d.sync += self.valid.eq(go)
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
         with m.If(go):
             m.d.sync += [
-                told.eq(Mux(done, 0, told | lowest)),
-                self.step.activation.eq(self.i.payload[lane]),
+                within.eq(~done),
+                remaining.eq(rest),
+                ends.eq(~_behind_first(rest).any()),
+                self.step.activation.eq(share.block.activations[lane]),
                 self.step.lane.eq(lane),
                 self.step.nonzero.eq(left.any()),
                 self.step.done.eq(done),
-                self.step.final.eq(done & (remaining == 1)),
+                self.step.final.eq(done & share.final),
                 self.step.bank.eq(self.bank),
             ]
-            with m.If(done):
-                m.d.sync += [remaining.eq(remaining - 1), self.busy.eq(remaining != 1)]
+            with m.If(done & share.final):
+                m.d.sync += self.busy.eq(0)
+
+        # Counts of all layers lie one after another, in the order in which the layers run.
+        origin = Signal(Origin)
+        first_block = Signal.like(self.step.block)
+        block = Signal.like(self.step.block)
+        m.d.comb += block.eq(self.step.block + self.step.done)
+        with m.If(origin == Origin.FIRST):
+            m.d.comb += block.eq(0)
+        with m.If(origin == Origin.SAME):
+            m.d.comb += block.eq(first_block)
+        with m.If(self.start):
+            m.d.sync += origin.eq(self.origin)
+        with m.If(go):
+            m.d.sync += [self.step.block.eq(block), origin.eq(Origin.NONE)]
+            with m.If(origin != Origin.NONE):
+                m.d.sync += first_block.eq(block)
 
         return m
+
+
+def _behind_first(bits):
+    """``bits`` without the lowest one that is set."""
+    return Cat(bit & bits[:n].any() for n, bit in enumerate(bits))

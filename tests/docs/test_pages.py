@@ -13,11 +13,14 @@ from docs.tiny import DEVICE, network
 from golden.compress.recipe import parse_recipe
 from golden.image import Layer, Network
 from hdl.configuration import PRESETS, Configuration
+from hdl.sequencer import Sequencer
 from hdl.sparse.counts import Counts
+from hdl.sparse.decode import Decode
 from hdl.sparse.drain import Drain
+from hdl.sparse.engine import Engine
 from hdl.sparse.fetch import Fetch
 from hdl.sparse.scan import Scan
-from hdl.streams import Queue
+from hdl.streams import Queue, VectorQueue
 from mapping import plan
 from mapping.cycles import predict
 
@@ -104,9 +107,9 @@ def test_cycles_of_a_layer():
     """The sums in the table of ``docs/engine.md``."""
     one = dataclasses.replace(PRESETS["pe16"], ways=1)
     first = Scan.LATENCY + Counts.LATENCY + Queue.latency(one.queue_depth)
-    first += Fetch.LATENCY + 1 + 2
-    later = first + Drain.latency(one) + Queue.latency(1024) - 1
-    assert (first, later) == (12, 22)
+    first += Fetch.LATENCY + Decode.LATENCY + Engine.DONE_LATENCY + Sequencer.END_LATENCY
+    later = first + Drain.LATENCY + VectorQueue.LATENCY - 1
+    assert (first, later) == (13, 22)
     # An identity matrix, so a weight in each step.
     layers = tuple(_identity(f"fc{n}", 16) for n in range(3))
     network = Network("chain", layers, 16, 0)
@@ -114,10 +117,10 @@ def test_cycles_of_a_layer():
     cycles = predict(plan(network, one), ones).cycles[0]
     assert cycles.tolist() == [16 + first, 16 + later, 16 + later]
     # Split over two ways, there are half the steps. The second way gets its first block a cycle
-    # after the first way; dealing blocks out takes a cycle, and adding up sums another.
-    more = Queue.latency(Queue.SHALLOW) + 1
+    # after the first way, and dealing blocks out takes a cycle.
+    more = Queue.latency(Engine.BLOCKS) + 1
     cycles = predict(plan(network, PRESETS["pe16"]), ones).cycles[0]
-    assert cycles.tolist() == [8 + first + more, 8 + later + more + 1, 8 + later + more + 1]
+    assert cycles.tolist() == [8 + first + more, 8 + later + more, 8 + later + more]
 
 
 @pytest.mark.parametrize(("before", "cycles"), [(1, 2), (2, 1)])
@@ -130,7 +133,7 @@ def test_what_an_escape_costs(before, cycles):
     laid = plan(Network("escapes", (_layer("fc", matrix, code_width=4),), 16, 0), device)
     assert laid.layers[0].padding == 200
     predicted = predict(laid, [np.ones((1, 201), int)])
-    assert predicted.cycles[0, 0] == before + 200 * cycles + 12
+    assert predicted.cycles[0, 0] == before + 200 * cycles + 13
     assert predicted.padding.sum() == 200 * (cycles - 1)
 
 

@@ -29,7 +29,7 @@ class AddsUp(Elaboratable):
 
         codebook = m.submodules.codebook.read_port(domain="comb")
         product = Signal(signed(dut.weight_width + len(dut.term.activation)))
-        m.d.comb += codebook.addr.eq(dut.base[dut.term.bank] + dut.term.code)
+        m.d.comb += codebook.addr.eq(dut.base[dut.term.bank] | dut.term.code)
         m.d.comb += product.eq(codebook.data * dut.term.activation)
         place = Signal(2)
         m.d.comb += place.eq(Cat(dut.term.row, dut.term.bank))

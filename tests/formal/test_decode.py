@@ -5,6 +5,7 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import data
 
 from hdl.sparse.decode import Decode
+from hdl.streams import delayed
 from tests.formal.prover import Offer, prove
 
 
@@ -28,30 +29,31 @@ class EntryByEntry(Elaboratable):
         m.d.comb += Assume(~ResetSignal())
 
         # What a fetch puts out: entries without a gap, for one activation, the last one a weight;
-        # or a single word without any.
+        # or a single escape, which stands for none.
         Offer(m, dut.i, name="i").require()
         inside = Signal()
         common = Cat(word.activation, word.bank)
         before = Signal.like(common)
         with m.If(taken):
             m.d.sync += [inside.eq(~word.last), before.eq(common)]
-        ends = Mux(word.here[1], word.entries[1].escape, word.entries[0].escape)
+        ends = Mux(word.both, word.entries[1].escape, word.entries[0].escape)
+        empty = word.last & ~word.both & word.entries[0].escape
         with m.If(dut.i.valid):
-            m.d.comb += Assume(word.here[0] | ~inside)
             m.d.comb += Assume(~inside | (common == before))
-            m.d.comb += Assume(Mux(word.last, ~word.here.any() | ~ends, word.here[1]))
+            m.d.comb += Assume(~(word.last & ends) | (empty & ~inside))
+            m.d.comb += Assume(word.last | word.both | ~inside)
             m.d.comb += Assume(word.last | ~word.final)
 
         event = data.StructLayout({"term": dut.term.shape(), "there": 1, "turns": 2})
-        empty = ~word.here.any()
         events = []
         row = Signal.like(dut.term.row, init=-1)
         reached = row
         for n in range(2):
             entry = data.View(word.entries.shape().elem_shape, word.entries[n])
-            reached = Mux(word.here[n], reached + entry.rows, reached)[: len(row)]
-            there = word.here[n] & ~entry.escape
-            last = word.last if n == 1 else word.last & ~word.here[1]
+            here = word.both if n == 1 else 1
+            reached = Mux(here, reached + entry.rows, reached)[: len(row)]
+            there = here & ~entry.escape
+            last = word.last if n == 1 else word.last & ~word.both
             new = Signal(event, name=f"event_{n}")
             m.d.comb += [
                 new.term.row.eq(reached),
@@ -61,13 +63,18 @@ class EntryByEntry(Elaboratable):
                 new.there.eq(there),
                 new.turns.eq((last & word.final) << word.bank),
             ]
-            events.append((taken & (there | (empty if n == 0 else 0)), new))
+            comes = taken & (there | (empty if n == 0 else 0))
+            # A word is in line a cycle after it was taken.
+            events += [
+                delayed(m, signal, cycles=1, name=name)
+                for signal, name in ((comes, f"comes_{n}"), (new, f"line_{n}"))
+            ]
         with m.If(taken):
             m.d.sync += row.eq(Mux(word.last, -1, reached))
 
         due = Array(Signal(event, name=f"due_{n}") for n in range(self.DEPTH))
         count = Signal(range(self.DEPTH + 1))
-        (first_comes, first), (second_comes, second) = events
+        first_comes, first, second_comes, second = events
         comes = (count != 0) & (dut.valid | ~due[0].there)
         left = Signal.like(count)
         m.d.comb += left.eq(count - comes)
@@ -87,11 +94,13 @@ class EntryByEntry(Elaboratable):
         m.d.sync += turned.eq(finished)
         m.d.comb += Assert(dut.finished == finished)
 
-        # Without anything to take, nothing is kept back.
+        # Nothing that is in line is kept back.
+        in_line = delayed(m, taken, cycles=1, name="in_line")
+        nothing = delayed(m, empty, cycles=1, name="nothing")
         with m.If(left != 0):
             m.d.comb += Assert(dut.works == Mux(comes, due[1].there, due[0].there))
-        with m.Elif(dut.i.valid):
-            m.d.comb += Assert(dut.works == ~empty)
+        with m.Elif(in_line):
+            m.d.comb += Assert(dut.works == ~nothing)
         return m
 
 

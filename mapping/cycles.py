@@ -158,9 +158,9 @@ class _Decoding(NamedTuple):
     then : ndarray of int16, ``(states, kinds)``
         State after a cycle in which a word of this kind is next, or none.
     takes : ndarray of bool, ``(states,)``
-        Whether that word is taken.
-    works, gives : ndarray of bool, ``(states,)``
-        Whether entries are taken, and whether these give a product.
+        Whether such a word is taken.
+    works, gives : ndarray of bool, ``(states, kinds)``
+        Whether entries are taken in that cycle, and whether these give a product.
     inside : ndarray of int8, ``(states,)``
         Words that have been taken, and of which entries have not.
     """
@@ -185,25 +185,30 @@ def _decoding() -> _Decoding:
     states: list[tuple[tuple[int, ...], ...]] = [()]
     then, takes, works, gives = [], [], [], []
     for state in states:
-        line = [entry for word in state for entry in word]
-        pair = line[:1] == [_ESCAPE] and len(line) > 1
-        number = min(1 + pair, len(line))
-        left = []
-        for word in state:
-            number, word = max(number - len(word), 0), word[number:]
-            left += [word] if word else []
-        takes.append(sum(map(len, left)) < 2)
-        works.append(line[:1] in ([_WEIGHT], [_ESCAPE]))
-        gives.append(line[pair : pair + 1] == [_WEIGHT])
+        entries = [entry for word in state for entry in word]
+        in_line, escape = len(entries), entries[:1] == [_ESCAPE]
+        takes.append(in_line < 3 or entries[:2] == [_ESCAPE, _WEIGHT])
         row = []
         for word in words:
-            after = (*left, word) if takes[-1] and word else tuple(left)
-            if after not in states:
-                states.append(after)
-            row.append(states.index(after))
+            line = (*state, word) if takes[-1] and word else state
+            entries = [entry for word in line for entry in word]
+            # An escape waits for the entry behind it, and goes with that if it is a weight.
+            number = min(1, in_line)
+            if escape:
+                number = 0 if len(entries) == 1 else 2 - entries[1]
+            works.append(number > 0 and entries[0] != _NOTHING)
+            gives.append(number > 0 and entries[number - 1] == _WEIGHT)
+            after = []
+            for word in line:
+                number, word = max(number - len(word), 0), word[number:]
+                after += [word] if word else []
+            if tuple(after) not in states:
+                states.append(tuple(after))
+            row.append(states.index(tuple(after)))
         then.append(row)
     inside = np.array([len(state) for state in states], np.int8)
-    return _Decoding(np.array(then, np.int16), *map(np.array, (takes, works, gives)), inside)
+    works, gives = (np.array(flags).reshape(-1, _KINDS) for flags in (works, gives))
+    return _Decoding(np.array(then, np.int16), np.array(takes), works, gives, inside)
 
 
 def _words(layer: LayerPlan, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -549,8 +554,9 @@ def _simulate(
         visible = taken < issued[-Fetch.LATENCY]
         upcoming = np.where(visible, kinds[np.minimum(work.offsets + taken, len(kinds) - 1)], 0)
         of_run = element[0], ended, element[1], element[2]
-        busy[of_run] += decoding.gives[state]
-        padding[of_run] += decoding.works[state] & ~decoding.gives[state]
+        gives = decoding.gives[state, upcoming]
+        busy[of_run] += gives
+        padding[of_run] += decoding.works[state, upcoming] & ~gives
 
         taken = taken + (decoding.takes[state] & (upcoming != 0))
         state = decoding.then[state, upcoming]

@@ -64,7 +64,7 @@ def words_of(
 ) -> list[dict[str, Any]]:
     """Words of a segment, with the entries that belong to it; for want of any, an escape."""
     component = unit.component
-    rows_mask = (1 << Shape.cast(range(component.row_depth)).width) - 1
+    mask = (1 << Shape.cast(range(component.row_depth)).width) - 1
     common = {"activation": segment["activation"], "bank": segment["bank"], "last": 0, "final": 0}
     delta_width = delta_widths[segment["bank"]]
     last = segment["start"] + segment["count"] - 1
@@ -74,12 +74,12 @@ def words_of(
         for index in range(2 * address, 2 * address + 2):
             if segment["start"] <= index <= last:
                 code, delta = divmod(entries[index], 1 << delta_width)
-                rows = delta + 1 if code else (delta + 1) * 2**delta_width
-                here.append({"rows": rows & rows_mask, "code": code, "escape": int(code == 0)})
+                skips = delta if code else (delta + 1) * 2**delta_width
+                here.append({"skips": skips & mask, "code": code, "escape": int(code == 0)})
         words.append({**common, "entries": here})
     if segment["count"] == 0:
-        rows = 2**delta_width & rows_mask
-        words = [{**common, "entries": [{"rows": rows, "code": 0, "escape": 1}]}]
+        skips = 2**delta_width & mask
+        words = [{**common, "entries": [{"skips": skips, "code": 0, "escape": 1}]}]
     words[-1] |= {"last": 1, "final": int(segment["final"])}
     return words
 

@@ -36,12 +36,11 @@ class Term(data.StructLayout):
 class Decode(wiring.Component):
     """Turns words into terms, one a cycle.
 
-    An escape is taken together with the entry behind it, so it costs no cycle as long as words
-    come fast enough; two escapes in a row are taken together and give no term. Only an escape
-    whose successor has not been fetched yet is taken alone, which delays nothing: the cycle would
-    have been spent waiting. A term appears :attr:`LATENCY` cycles after the first word it comes
-    from, one a cycle; there is no backpressure on terms. A word without entries takes a cycle that
-    counts for nothing.
+    An escape is taken together with the entry behind it, and waits for that, so it costs no cycle
+    as long as words come fast enough; one in front of another escape is taken alone. A term
+    appears :attr:`LATENCY` cycles after the word it comes from, one a cycle, or a cycle less
+    if an escape has waited for it; there is no backpressure on terms. A word without entries takes
+    a cycle that counts for nothing.
 
     Parameters
     ----------
@@ -83,78 +82,97 @@ class Decode(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # The next three entries: one that an earlier word has left, or none, and those of the word
-        # behind it. What is decided on has registers of its own.
-        slot = data.StructLayout({"entry": self.word["entries"].shape.elem_shape, "last": 1})
-        slots = Signal(data.ArrayLayout(slot, 3))
-        there = Signal(3)
-        weight = Signal()  # whether there is a first entry, and it is a weight
-        escape = Signal()  # or an escape; what stands for an empty segment is neither
-        first, second = slots[0].entry, slots[1].entry
+        # Next is the entry at the head, if there is one, and behind it those of a word: both, or
+        # the upper one if the lower one is gone, or none. Then comes the word at the input. What is
+        # decided on has registers of its own.
+        word = self.i.payload
         tag = data.StructLayout({"activation": self.term.activation.shape(), "final": 1, "bank": 1})
-        at_hand, behind = Signal(tag), Signal(tag)  # of the first entry, and of the last one
+        comes_tag = Signal(tag)
+        m.d.comb += [comes_tag[name].eq(word[name]) for name in tag.members]
+        slot = data.StructLayout({"entry": self.word["entries"].shape.elem_shape, "last": 1})
+        head = Signal(slot)
+        there = Signal()
+        weight = Signal()  # whether the head is a weight
+        escape = Signal()  # or an escape; what stands for an empty segment is neither
+        head_tag = Signal(tag)
+        behind = Signal.like(word.entries)
+        behind_tag, behind_last = Signal(tag), Signal()
+        some, both, gone = Signal(), Signal(), Signal()
 
-        pair = Signal()
+        def entry(number, of_word):
+            """Of the word behind the head, or of the one that comes in."""
+            bits = Mux(of_word, behind.as_value(), word.entries.as_value())
+            return bits.word_select(number, len(bits) // 2)
+
+        # What belongs to an escape may just be coming in; until then it waits.
+        second = Signal(slot)
+        pair, waits = Signal(), Signal()
         m.d.comb += [
-            pair.eq(escape & there[1]),
-            self.works.eq(weight | escape),
-            self.gives.eq(weight | (pair & ~second.escape)),
+            second.entry.eq(Mux(some, Mux(gone, behind[1], behind[0]), word.entries[0])),
+            second.last.eq(Mux(some, behind_last & ~both, word.last & ~word.both)),
+            pair.eq(escape & (some | self.i.valid) & ~second.entry.escape),
+            waits.eq(escape & ~(some | self.i.valid)),
+            self.works.eq(weight | (escape & ~waits)),
+            self.gives.eq(weight | pair),
         ]
 
         # A segment begins above the first row.
-        row = Signal.like(self.term.row)
-        begins = Signal(init=1)
+        row = Signal.like(self.term.row, init=-1)
         reached = Signal.like(self.term.row)
-        above = row | begins.replicate(len(row))
-        m.d.comb += reached.eq(above + first.rows + Mux(pair, second.rows, 0))
+        # What an escape skips is a multiple of more rows than a weight can skip. One adder with a
+        # carry does it all.
+        skipped = head.entry.skips | Mux(pair, second.entry.skips, 0)
+        m.d.comb += reached.eq((Cat(1, row) + Cat(self.gives, skipped)) >> 1)
         m.d.sync += [
             self.valid.eq(self.gives),
             self.term.row.eq(reached),
-            self.term.code.eq(Mux(escape, second.code, first.code)),
-            self.term.activation.eq(at_hand.activation),
-            self.term.bank.eq(at_hand.bank),
+            self.term.code.eq(Mux(escape, second.entry.code, head.entry.code)),
+            self.term.activation.eq(head_tag.activation),
+            self.term.bank.eq(head_tag.bank),
         ]
-        ends = Mux(pair, slots[1].last, slots[0].last)
-        with m.If(there[0]):
-            m.d.sync += [row.eq(reached), begins.eq(ends)]
-            # An escape need not be in the last word of its segment.
-            done = ends & Mux(pair, behind.final, at_hand.final)
-            m.d.sync += self.finished.eq(self.finished ^ (done << at_hand.bank))
+        ends = Mux(pair, second.last, head.last)
+        taken = there & ~waits
+        with m.If(taken & ends):
+            m.d.sync += row.eq(-1)
+        with m.Elif(taken):
+            m.d.sync += row.eq(reached)
+        # An escape need not be in the last word of its segment.
+        final = Mux(pair, Mux(some, behind_tag.final, word.final), head_tag.final)
+        with m.If(taken & ends & final):
+            m.d.sync += self.finished.eq(self.finished ^ (1 << head_tag.bank))
 
-        # A word comes in behind what remains, if that is one entry at the most.
-        remains = there[2] | (there[1] & ~escape)
-        m.d.comb += self.i.ready.eq(~there[2] | escape)
-        word = self.i.payload
-        both = self.i.valid & word.both
-        comes_tag = Signal(tag)
-        m.d.comb += [comes_tag[name].eq(word[name]) for name in tag.members]
-        comes = [Signal(slot, name=f"comes_{n}") for n in range(2)]
-        for n, last in enumerate((word.last & ~word.both, word.last)):
-            m.d.comb += [comes[n].entry.eq(word.entries[n]), comes[n].last.eq(last)]
-
+        # A word comes in if no more than one entry remains. The next head is the first entry that
+        # does, or else the first one of that word which is not taken already.
+        m.d.comb += self.i.ready.eq(~both | (escape & ~behind[0].escape))
+        remains, upper = Signal(), Signal()
         upcoming = Signal(slot)
         exists = Signal()
-        left = Mux(there[2] & escape, slots[2], slots[1])
         m.d.comb += [
-            upcoming.eq(Mux(remains, left, comes[0])),
-            exists.eq(remains | self.i.valid),
+            remains.eq(Mux(pair, both, some)),
+            upper.eq((pair & (both | ~some)) | (remains & gone)),
+            upcoming.entry.eq(entry(upper, remains)),
+            upcoming.last.eq(Mux(remains, behind_last, word.last) & (upper | ~Mux(remains, both, word.both))),
+            exists.eq(remains | (self.i.valid & (~upper | word.both))),
         ]
-        m.d.sync += [
-            slots[0].eq(upcoming),
-            weight.eq(exists & ~upcoming.entry.escape),
-            escape.eq(exists & upcoming.entry.escape & ~upcoming.last),
-            at_hand.eq(Mux(remains, behind, comes_tag)),
-            there[0].eq(exists),
-        ]
-        with m.If(~self.i.ready):
-            m.d.sync += [slots[1].eq(slots[2]), there[1:].eq(0b01)]
-        with m.Else():
+        with m.If(~waits):
             m.d.sync += [
-                slots[1].eq(Mux(remains, comes[0], comes[1])),
-                slots[2].eq(comes[1]),
-                there[1].eq(Mux(remains, self.i.valid, both)),
-                there[2].eq(remains & both),
-                behind.eq(comes_tag),
+                head.eq(upcoming),
+                weight.eq(exists & ~upcoming.entry.escape),
+                escape.eq(exists & upcoming.entry.escape & ~upcoming.last),
+                head_tag.eq(Mux(remains, behind_tag, comes_tag)),
+                there.eq(exists),
             ]
+        m.d.sync += gone.eq(1)
+        with m.If(self.i.ready):
+            m.d.sync += [
+                behind.eq(word.entries),
+                behind_tag.eq(comes_tag),
+                behind_last.eq(word.last),
+                some.eq(self.i.valid & (remains | (word.both & ~upper))),
+                both.eq(self.i.valid & remains & word.both),
+                gone.eq(~remains),
+            ]
+        with m.Else():
+            m.d.sync += both.eq(0)
 
         return m

@@ -16,8 +16,8 @@ class Entry(data.StructLayout):
     """An entry, taken apart.
 
     In memory, its lower ``delta_width`` bits are the delta and the others the code. A code other
-    than 0 is a weight ``delta + 1`` rows below the entry before it, or below the row above the
-    first. Code 0 is an escape, a step of ``(delta + 1) << delta_width`` rows without a weight.
+    than 0 is a weight, which skips ``delta`` rows and takes the next one. Code 0 is an escape,
+    which skips ``(delta + 1) << delta_width`` rows.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Entry(data.StructLayout):
     """
 
     def __init__(self, row_depth, code_width):
-        super().__init__({"rows": range(row_depth), "code": code_width, "escape": 1})
+        super().__init__({"skips": range(row_depth), "code": code_width, "escape": 1})
 
 
 class Word(data.StructLayout):
@@ -118,12 +118,13 @@ class Fetch(wiring.Component):
         """Entry whose bits in memory are ``raw``, its delta having ``least_delta + more`` bits."""
         entry = Signal(Entry(self.row_depth, self.code_width))
         low, high = raw[: self.least_delta], raw[self.least_delta :]
-        rows = Signal.like(entry.rows)
+        delta = Cat(low, high & ~(Const(-1, signed(len(high))) << more))
+        steps = Signal.like(entry.skips)
         m.d.comb += [
             entry.code.eq(high >> more),
             entry.escape.eq(entry.code == 0),
-            rows.eq(Cat(low, high & ~(Const(-1, signed(len(high))) << more)) + 1),
-            entry.rows.eq(Mux(entry.escape, rows << self.least_delta << more, rows)),
+            steps.eq(delta + 1),
+            entry.skips.eq(Mux(entry.escape, steps << self.least_delta << more, delta)),
         ]
         return entry
 

@@ -133,8 +133,9 @@ def test_what_an_escape_costs(before, cycles):
     laid = plan(Network("escapes", (_layer("fc", matrix, code_width=4),), 16, 0), device)
     assert laid.layers[0].padding == 200
     predicted = predict(laid, [np.ones((1, 201), int)])
-    assert predicted.cycles[0, 0] == before + 200 * cycles + 13
-    assert predicted.padding.sum() == 200 * (cycles - 1)
+    # The last weight has been waited for by its escape if it comes in another word.
+    assert predicted.cycles[0, 0] == before + 200 * cycles + 13 - (cycles == 2)
+    assert predicted.padding.sum() == 0
 
 
 def _identity(name, size):

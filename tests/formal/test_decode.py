@@ -10,13 +10,14 @@ from tests.formal.prover import Offer, prove
 
 
 class EntryByEntry(Elaboratable):
-    """Reads the words that are taken, entry by entry, and keeps what is due to come out.
+    """Reads the words that are taken, entry by entry, and keeps what is due to be done.
 
-    A word without entries is due as well: it comes out in the cycle in which it is first in line,
-    and all that can be seen of it is the end of a run.
+    One thing is done a cycle, in order, from the cycle after its word was taken: a term, an escape
+    in front of another one, which gives none, or a word without entries, of which all that can be
+    seen is the end of a run. What an escape has waited for is done when it is taken.
     """
 
-    DEPTH = 4
+    DEPTH = 3
 
     def __init__(self, dut):
         self.dut = dut
@@ -29,7 +30,8 @@ class EntryByEntry(Elaboratable):
         m.d.comb += Assume(~ResetSignal())
 
         # What a fetch puts out: entries without a gap, for one activation, the last one a weight;
-        # or a single escape, which stands for none.
+        # or a single escape, which stands for none. What an escape skips is a multiple of more rows
+        # than a weight can.
         Offer(m, dut.i, name="i").require()
         inside = Signal()
         common = Cat(word.activation, word.bank)
@@ -43,64 +45,71 @@ class EntryByEntry(Elaboratable):
             m.d.comb += Assume(~(word.last & ends) | (empty & ~inside))
             m.d.comb += Assume(word.last | word.both | ~inside)
             m.d.comb += Assume(word.last | ~word.final)
+        for n in range(2):
+            entry = data.View(word.entries.shape().elem_shape, word.entries[n])
+            m.d.comb += Assume(Mux(entry.escape, ~entry.skips[0], ~entry.skips[1]))
 
-        event = data.StructLayout({"term": dut.term.shape(), "there": 1, "turns": 2})
-        events = []
+        event = data.StructLayout({"term": dut.term.shape(), "there": 1, "pads": 1, "turns": 2})
+        comes = []
         row = Signal.like(dut.term.row, init=-1)
-        reached = row
+        waits = Signal()  # whether an escape is the last entry that was taken
+        reached, waiting = row, waits
         for n in range(2):
             entry = data.View(word.entries.shape().elem_shape, word.entries[n])
             here = word.both if n == 1 else 1
-            reached = Mux(here, reached + entry.rows, reached)[: len(row)]
-            there = here & ~entry.escape
+            reached = Mux(here, reached + entry.skips + ~entry.escape, reached)[: len(row)]
             last = word.last if n == 1 else word.last & ~word.both
+            stands = empty if n == 0 else 0
             new = Signal(event, name=f"event_{n}")
             m.d.comb += [
                 new.term.row.eq(reached),
                 new.term.code.eq(entry.code),
                 new.term.activation.eq(word.activation),
                 new.term.bank.eq(word.bank),
-                new.there.eq(there),
+                new.there.eq(~entry.escape),
+                new.pads.eq(entry.escape & waiting),
                 new.turns.eq((last & word.final) << word.bank),
             ]
-            comes = taken & (there | (empty if n == 0 else 0))
-            # A word is in line a cycle after it was taken.
-            events += [
-                delayed(m, signal, cycles=1, name=name)
-                for signal, name in ((comes, f"comes_{n}"), (new, f"line_{n}"))
-            ]
+            comes.append((taken & here & (new.there | new.pads | stands), new))
+            waiting = Mux(here, entry.escape & ~stands, waiting)
         with m.If(taken):
-            m.d.sync += row.eq(Mux(word.last, -1, reached))
+            m.d.sync += [row.eq(Mux(word.last, -1, reached)), waits.eq(waiting)]
 
+        # What is done in this cycle, and what is due afterwards.
         due = Array(Signal(event, name=f"due_{n}") for n in range(self.DEPTH))
         count = Signal(range(self.DEPTH + 1))
-        first_comes, first, second_comes, second = events
-        comes = (count != 0) & (dut.valid | ~due[0].there)
+        (first_comes, first), (second_comes, second) = comes
+        at_once = (count == 0) & waits & taken
+        does = Signal(event)
+        m.d.comb += does.eq(Mux(at_once, Mux(first_comes, first, second), due[0]))
         left = Signal.like(count)
-        m.d.comb += left.eq(count - comes)
+        m.d.comb += left.eq(count - (count != 0))
+        enters = Signal()
+        after = Signal(range(self.DEPTH + 3))
+        m.d.comb += [
+            enters.eq(first_comes & ~at_once),
+            after.eq(left + enters + second_comes),
+            Assert(after <= self.DEPTH),
+        ]
         for n in range(self.DEPTH):
-            old = Mux(comes, due[n + 1], due[n]) if n + 1 < self.DEPTH else due[n]
-            new = Mux(first_comes & (left == n), first, second)
-            m.d.sync += due[n].eq(Mux(n < left, old, new))
-        m.d.sync += count.eq(left + first_comes + second_comes)
+            old = due[n + 1] if n + 1 < self.DEPTH else due[n]
+            m.d.sync += due[n].eq(Mux(n < left, old, Mux(enters & (left == n), first, second)))
+        m.d.sync += count.eq(after)
 
-        with m.If(dut.valid):
-            m.d.comb += Assert((count != 0) & due[0].there)
-            m.d.comb += Assert(Value.cast(dut.term) == Value.cast(due[0].term))
-        m.d.comb += Assert(left <= self.DEPTH - 2)
+        some = (count != 0) | at_once
+        m.d.comb += [
+            Assert(dut.works == (some & (does.there | does.pads))),
+            Assert(dut.gives == (some & does.there)),
+        ]
         finished = Signal(2)
-        turned = Signal(2)
-        m.d.comb += finished.eq(turned ^ Mux(comes, due[0].turns, 0))
-        m.d.sync += turned.eq(finished)
-        m.d.comb += Assert(dut.finished == finished)
-
-        # Nothing that is in line is kept back.
-        in_line = delayed(m, taken, cycles=1, name="in_line")
-        nothing = delayed(m, empty, cycles=1, name="nothing")
-        with m.If(left != 0):
-            m.d.comb += Assert(dut.works == Mux(comes, due[1].there, due[0].there))
-        with m.Elif(in_line):
-            m.d.comb += Assert(dut.works == ~nothing)
+        term = delayed(m, does.term, cycles=1, name="term")
+        m.d.sync += finished.eq(finished ^ Mux(some, does.turns, 0))
+        m.d.comb += [
+            Assert(dut.valid == delayed(m, dut.gives, cycles=1, name="gives")),
+            Assert(dut.finished == finished),
+        ]
+        with m.If(dut.valid):
+            m.d.comb += Assert(Value.cast(dut.term) == Value.cast(term))
         return m
 
 

@@ -1,7 +1,7 @@
 """Queues, and what else streams need everywhere."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -52,41 +52,45 @@ class Queue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        payload = self.i.payload
-        offered = payload if isinstance(payload, Value) else payload.as_value()
-        if self.depth > self.SHALLOW:
-            m.submodules.fifo = inner = fifo.SyncFIFOBuffered(width=len(offered), depth=self.depth)
-            m.d.comb += [
-                inner.w_data.eq(offered),
-                inner.w_en.eq(self.i.valid),
-                self.i.ready.eq(inner.w_rdy),
-                self.o.payload.eq(inner.r_data),
-                self.o.valid.eq(inner.r_rdy),
-                inner.r_en.eq(self.o.ready),
-                self.level.eq(inner.level),
-            ]
-            return m
-
-        # Those inside are counted by as many ones, which is quick.
-        m.submodules.memory = memory = Memory(shape=len(offered), depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
-        inside = Signal(self.depth)
-        room = Signal(init=1)
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        write = memory.write_port()
+        puts, reads, takes = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(room),
-            self.o.valid.eq(inside[0]),
-            self.o.payload.eq(read.data),
-            self.level.eq(sum(inside)),
-            write.data.eq(offered),
-            write.en.eq(self.i.valid & self.i.ready),
+            puts.eq(self.i.valid & self.i.ready),
+            takes.eq(self.o.valid & self.o.ready),
+            write.data.eq(self.i.payload),
+            write.en.eq(puts),
         ]
-        put, taken = write.en, self.o.valid & self.o.ready
-        for moves, port in ((put, write), (taken, read)):
+        if self.depth <= self.SHALLOW:
+            read = memory.read_port(domain="comb")
+            # Those inside are counted by as many ones, which is quick.
+            inside = Signal(self.depth)
+            room = Signal(init=1)
+            m.d.comb += [
+                self.i.ready.eq(room),
+                self.o.valid.eq(inside[0]),
+                reads.eq(takes),
+                self.level.eq(sum(inside)),
+            ]
+            with m.If(puts ^ takes):
+                m.d.sync += inside.eq(Mux(puts, Cat(1, inside), inside >> 1))
+                m.d.sync += room.eq(takes | ~inside[-2])
+        else:
+            # What is on offer has left memory.
+            read = memory.read_port()
+            m.d.comb += [
+                self.i.ready.eq(self.level != self.depth),
+                reads.eq((self.level > self.o.valid) & (~self.o.valid | takes)),
+                read.en.eq(reads),
+            ]
+            m.d.sync += self.o.valid.eq(reads | (self.o.valid & ~takes))
+            with m.If(puts ^ takes):
+                m.d.sync += self.level.eq(self.level + Mux(puts, 1, -1))
+
+        m.d.comb += self.o.payload.eq(read.data)
+        for moves, port in ((puts, write), (reads, read)):
             with m.If(moves):
                 m.d.sync += port.addr.eq(Mux(port.addr == self.depth - 1, 0, port.addr + 1))
-        with m.If(put != taken):
-            m.d.sync += inside.eq(Mux(put, Cat(1, inside), inside >> 1))
-            m.d.sync += room.eq(taken | ~inside[-2])
 
         return m
 

@@ -192,10 +192,13 @@ def _decoding() -> _Decoding:
         for word in words:
             line = (*state, word) if takes[-1] and word else state
             entries = [entry for word in line for entry in word]
-            # An escape waits for the entry behind it, and goes with that if it is a weight.
+            # An escape goes with the weight behind it, be that in line or about to be. It waits for
+            # that, or else for another escape to be in line.
             number = min(1, in_line)
-            if escape:
-                number = 0 if len(entries) == 1 else 2 - entries[1]
+            if escape and entries[1:2] == [_WEIGHT]:
+                number = 2
+            elif escape and in_line == 1:
+                number = 0
             works.append(number > 0 and entries[0] != _NOTHING)
             gives.append(number > 0 and entries[number - 1] == _WEIGHT)
             after = []

@@ -104,16 +104,19 @@ class Decode(wiring.Component):
             bits = Mux(of_word, behind.as_value(), word.entries.as_value())
             return bits.word_select(number, len(bits) // 2)
 
-        # What belongs to an escape may just be coming in; until then it waits.
+        # A weight that belongs to an escape may just be coming in; until then the escape waits.
+        # What is not waited for is known early: an escape in front of another one goes alone.
+        front = data.View(slot["entry"].shape, Mux(gone, behind[1], behind[0]))
         second = Signal(slot)
-        pair, waits = Signal(), Signal()
+        pair, waits, meets = Signal(), Signal(), Signal()
         m.d.comb += [
-            second.entry.eq(Mux(some, Mux(gone, behind[1], behind[0]), word.entries[0])),
+            second.entry.eq(Mux(some, front, word.entries[0])),
             second.last.eq(Mux(some, behind_last & ~both, word.last & ~word.both)),
-            pair.eq(escape & (some | self.i.valid) & ~second.entry.escape),
-            waits.eq(escape & ~(some | self.i.valid)),
-            self.works.eq(weight | (escape & ~waits)),
-            self.gives.eq(weight | pair),
+            pair.eq(escape & ~(some & front.escape)),
+            meets.eq(self.i.valid & ~word.entries[0].escape),
+            waits.eq(escape & ~some & ~meets),
+            self.works.eq((weight | escape) & ~waits),
+            self.gives.eq((weight | pair) & ~waits),
         ]
 
         # A segment begins above the first row.
@@ -122,7 +125,7 @@ class Decode(wiring.Component):
         # What an escape skips is a multiple of more rows than a weight can skip. One adder with a
         # carry does it all.
         skipped = head.entry.skips | Mux(pair, second.entry.skips, 0)
-        m.d.comb += reached.eq((Cat(1, row) + Cat(self.gives, skipped)) >> 1)
+        m.d.comb += reached.eq((Cat(1, row) + Cat(weight | pair, skipped)) >> 1)
         m.d.sync += [
             self.valid.eq(self.gives),
             self.term.row.eq(reached),
@@ -168,9 +171,9 @@ class Decode(wiring.Component):
                 behind.eq(word.entries),
                 behind_tag.eq(comes_tag),
                 behind_last.eq(word.last),
-                some.eq(self.i.valid & (remains | (word.both & ~upper))),
-                both.eq(self.i.valid & remains & word.both),
-                gone.eq(~remains),
+                some.eq(self.i.valid & (remains | waits | (word.both & ~upper))),
+                both.eq(self.i.valid & (remains | waits) & word.both),
+                gone.eq(~(remains | waits)),
             ]
         with m.Else():
             m.d.sync += both.eq(0)

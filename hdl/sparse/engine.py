@@ -9,7 +9,7 @@ from hdl.sparse.drain import Drain, Scaling
 from hdl.sparse.element import Control, Element, Load
 from hdl.sparse.run import Origin
 from hdl.sparse.scan import Block, Scan, Share
-from hdl.streams import Queue
+from hdl.streams import Queue, delayed
 from hdl.verilog import shared
 
 __all__ = ["Engine", "Layer"]
@@ -216,15 +216,12 @@ class Engine(wiring.Component):
         for scan, own in zip(scans, holds, strict=True):
             m.d.sync += scan.hold.eq(Cat(own).any() | (~split & Cat(holds).any()))
 
-        # A start is known at once, an end when the elements have told.
-        for n in range(2):
-            starts = self.start & (self.start_bank == n)
-            stage = ~Cat(bits[n] for bits in unfinished).any()
-            for k in range(self.DONE_LATENCY):
-                later = Signal(name=f"done_{n}_{k}")
-                m.d.sync += later.eq(stage & ~starts)
-                stage = later
-            m.d.comb += self.done[n].eq(stage)
+        # An end is known when the elements have told, a start at once.
+        started = Signal(2)
+        m.d.sync += started.eq(self.start << self.start_bank)
+        all_finished = Cat(~Cat(bits[n] for bits in unfinished).any() for n in range(2))
+        ended = delayed(m, all_finished, cycles=self.DONE_LATENCY, name="ended")
+        m.d.comb += self.done.eq(ended & ~started)
 
         return m
 

@@ -79,7 +79,7 @@ class EntryByEntry(Elaboratable):
         due = Array(Signal(event, name=f"due_{n}") for n in range(self.DEPTH))
         count = Signal(range(self.DEPTH + 1))
         (first_comes, first), (second_comes, second) = comes
-        at_once = (count == 0) & waits & taken
+        at_once = (count == 0) & waits & taken & first.there
         does = Signal(event)
         m.d.comb += does.eq(Mux(at_once, Mux(first_comes, first, second), due[0]))
         left = Signal.like(count)

@@ -108,6 +108,7 @@ class NothingLost(Elaboratable):
         m.d.comb += self.dut.segment_valid.eq(arrives & self.there)
         m.d.comb += Assert(~self.dut.segment_valid | queue.i.ready)
         m.d.comb += Assert(queue.level <= self.dut.depth)
+        m.d.comb += Assert(~queue.o.valid | (queue.level != 0))
         Offer(m, self.dut.o, name="o").show()
         return m
 

@@ -4,13 +4,15 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.streams import delayed
+
 __all__ = ["Requantise"]
 
 
 class Requantise(wiring.Component):
     """``clamp(round((value + bias) / 2 ** shift), low, high)``, ties to the even neighbour.
 
-    A result appears :attr:`LATENCY` cycles after its operands, one a cycle; there is no
+    A result appears :attr:`latency` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
     way, from a cycle before the first one on. A rectifier is a ``low`` of 0. The sum wraps around
     if it does not fit ``value``.
@@ -23,6 +25,8 @@ class Requantise(wiring.Component):
         Bits in a bias, two's complement. At most ``width``.
     result_width : :class:`int`
         Bits in a result, two's complement. Less than ``width``.
+    deep : :class:`bool`
+        Whether there are more registers on the way, for a higher clock.
 
     Members
     -------
@@ -35,9 +39,13 @@ class Requantise(wiring.Component):
     o : ``Out(signed(result_width))``
     """
 
+    # Cycles, of one that is not deep: the sum, the shift, the result.
     LATENCY = 3
+    # Of a deep one, bits of the shift to a register, and bits that are looked at together.
+    _STEP = 2
+    _PART = 8
 
-    def __init__(self, *, width, bias_width, result_width):
+    def __init__(self, *, width, bias_width, result_width, deep=False):
         widths = {"width": width, "bias_width": bias_width, "result_width": result_width}
         for name, value in widths.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -49,6 +57,7 @@ class Requantise(wiring.Component):
                 f"result_width must be less than width ({width}), not {result_width!r}"
             )
         self.width = width
+        self.deep = deep
         super().__init__(
             {
                 "value": In(signed(width)),
@@ -60,6 +69,16 @@ class Requantise(wiring.Component):
             }
         )
 
+    @property
+    def latency(self):
+        """Cycles."""
+        return self.deep_latency(self.width) if self.deep else self.LATENCY
+
+    @classmethod
+    def deep_latency(cls, width):
+        """Cycles, of a deep one: more of them for the shift, and one for the comparisons."""
+        return cls.LATENCY + (len(Const(0, range(width))) - 1) // cls._STEP + 1
+
     def elaborate(self, platform):
         m = Module()
 
@@ -67,25 +86,54 @@ class Requantise(wiring.Component):
         m.d.sync += total.eq(self.value + self.bias)
 
         # The bits that are kept, and below them the highest one that is dropped, which is the half.
+        halves = Cat(0, total).as_signed()
+        step = self._STEP if self.deep else len(self.shift)
+        for n in range(0, len(self.shift), step):
+            shifted = Signal(signed(self.width + 1), name=f"halves_{n}")
+            m.d.sync += shifted.eq(halves >> (self.shift[n : n + step] << n))
+            halves = shifted
         # Whether any below that one is set is all that rounding needs to know of the others.
-        halves = Signal(signed(self.width + 1))
-        m.d.sync += halves.eq(Cat(0, total).as_signed() >> self.shift)
         ignored = Signal(self.width)
-        m.d.sync += ignored.eq((1 << self.shift) - 1 >> 1)
-        below = Signal()
-        m.d.sync += below.eq((total & ignored).any())
+        m.d.sync += ignored.eq(Cat(self.shift > n + 1 for n in range(self.width)))
+        dropped = total & ignored
+        length = self._PART if self.deep else self.width
+        parts = Signal(-(-self.width // length))
+        m.d.sync += parts.eq(
+            Cat(dropped[n : n + length].any() for n in range(0, self.width, length))
+        )
+        below = delayed(
+            m, parts.any(), cycles=self.latency - self.LATENCY - self.deep, name="below"
+        )
 
         # What is below ``low`` may round up to it, but no further; what is at ``high`` stays there.
-        # So neither waits for the shift, nor for rounding.
-        lowest, highest = (
-            Signal(signed(len(self.o) + self.width), name=name) for name in ("lowest", "highest")
-        )
-        m.d.sync += [lowest.eq(self.low << self.shift), highest.eq(self.high << self.shift)]
-        under, over = Signal(), Signal()
-        m.d.sync += [under.eq(total < lowest), over.eq(total >= highest)]
+        # So neither waits for rounding. What does not fit a result is beyond one of them.
         kept = halves >> 1
-        up = halves[0] & (below | kept[0])
-        bound = Mux(under, self.low, self.high)
-        m.d.sync += self.o.eq(Mux(under | over, bound, kept + up))
+        result, rest = kept[: len(self.o)].as_signed(), kept[len(self.o) - 1 :]
+        rounded, negative, fits = Signal(len(self.o)), Signal(), Signal()
+        domain = m.d.sync if self.deep else m.d.comb
+        domain += [
+            rounded.eq(result + (halves[0] & (below | kept[0]))),
+            negative.eq(rest[-1]),
+            fits.eq(rest.all() | ~rest.any()),
+        ]
+        below_low = self._less(domain, result, self.low, "low")
+        below_high = self._less(domain, result, self.high, "high")
+        with m.If(Mux(fits, below_low, negative)):
+            m.d.sync += self.o.eq(self.low)
+        with m.Elif(~fits | ~below_high):
+            m.d.sync += self.o.eq(self.high)
+        with m.Else():
+            m.d.sync += self.o.eq(rounded)
 
         return m
+
+    def _less(self, domain, first, second, name):
+        """Whether ``first`` is less. Each half is compared in ``domain``, so that none is long."""
+        half = len(self.o) // 2
+        upper, same, lower = (Signal(name=f"{part}_{name}") for part in ("upper", "same", "lower"))
+        domain += [
+            upper.eq(first[half:].as_signed() < second[half:].as_signed()),
+            same.eq(first[half:] == second[half:]),
+            lower.eq(first[:half] < second[:half]),
+        ]
+        return upper | (same & lower)

@@ -7,7 +7,6 @@ import cocotb
 import torch
 
 from golden.fixed import limits, requantise
-from hdl.fixed import Requantise
 from sim.streams import Unit, corners, signed
 from sim.units import BENCHES
 
@@ -31,7 +30,7 @@ def operands(width: int, bias_width: int, result_width: int, shift: int) -> list
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, activation=["none", "relu"])
 async def matches_golden(dut: Any, name: str, activation: str) -> None:
-    """One result a cycle, ``LATENCY`` cycles after its operands, for every shift."""
+    """One result a cycle, ``latency`` cycles after its operands, for every shift."""
     unit = Unit(dut, name)
     width, bias_width = unit.component.width, len(unit.component.bias)
     result_width = len(unit.component.o)
@@ -45,13 +44,13 @@ async def matches_golden(dut: Any, name: str, activation: str) -> None:
         totals = [signed(value + bias, width) for value, bias in pairs]
         expected = requantise(torch.tensor(totals), shift, low, high).tolist()
         # An edge sees operands that were set after the one before.
-        for n in range(len(pairs) + Requantise.LATENCY + 1):
+        for n in range(len(pairs) + unit.component.latency + 1):
             if n < len(pairs):
                 value, bias = pairs[n]
                 unit.value.value = value & ((1 << width) - 1)
                 unit.bias.value = bias & ((1 << bias_width) - 1)
             await unit.cycle()
-            if n >= Requantise.LATENCY and n - Requantise.LATENCY < len(pairs):
-                at = n - Requantise.LATENCY
+            if n >= unit.component.latency and n - unit.component.latency < len(pairs):
+                at = n - unit.component.latency
                 actual = signed(unit.o.value, result_width)
                 assert actual == expected[at], f"{totals[at]} >> {shift}: {actual}"

@@ -120,6 +120,7 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         "requantise_8": partial(Requantise, width=8, bias_width=5, result_width=4),
         "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),
         "requantise_48": partial(Requantise, width=48, bias_width=32, result_width=16),
+        "requantise_deep": partial(Requantise, width=24, bias_width=24, result_width=8, deep=True),
     },
     "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 8, 9, 32)},
     "vector_queue": {

@@ -1,5 +1,6 @@
 """Proof that requantisation rounds to the nearest, ties to even, and saturates."""
 
+import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
 
@@ -23,7 +24,7 @@ class Nearest(Elaboratable):
         later = delayed(m, Const(1), cycles=1, name="later")
         m.d.comb += Assume(~later | (parameters == delayed(m, parameters, cycles=1, name="before")))
         m.d.comb += Assume((dut.low <= dut.high) & (dut.shift < dut.width))
-        there = delayed(m, Const(1), cycles=dut.LATENCY, name="there")
+        there = delayed(m, Const(1), cycles=dut.latency, name="there")
         total = Signal(signed(dut.width))
         m.d.comb += total.eq(dut.value + dut.bias)
 
@@ -31,7 +32,7 @@ class Nearest(Elaboratable):
         scale = Signal(dut.width)
         error = Signal(signed(2 * dut.width + 2))
         m.d.comb += scale.eq(1 << dut.shift)
-        past = delayed(m, total, cycles=dut.LATENCY, name="past")
+        past = delayed(m, total, cycles=dut.latency, name="past")
         m.d.comb += error.eq(2 * past - 2 * dut.o * scale)
         even = ~dut.o[0]
         with m.If(there):
@@ -43,7 +44,8 @@ class Nearest(Elaboratable):
         return m
 
 
-def test_requantise(tmp_path):
-    dut = Requantise(width=10, bias_width=6, result_width=5)
+@pytest.mark.parametrize("deep", [False, True])
+def test_requantise(tmp_path, deep):
+    dut = Requantise(width=10, bias_width=6, result_width=5, deep=deep)
     ports = [dut.value, dut.bias, dut.shift, dut.low, dut.high]
-    prove(Nearest(dut), tmp_path, ports=ports, depth=Requantise.LATENCY + 2)
+    prove(Nearest(dut), tmp_path, ports=ports, depth=dut.latency + 2)

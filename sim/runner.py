@@ -19,9 +19,9 @@ from cocotb_tools.runner import get_runner
 from hdl.verilog import convert
 from sim import toolchain
 from sim.cache import cached, digest
-from sim.units import BENCHES
+from sim.units import BENCHES, FAMILIES
 
-__all__ = ["BOTH", "PROGRAMS", "run_bench", "verilog"]
+__all__ = ["BOTH", "LARGE", "PROGRAMS", "run_bench", "verilog"]
 
 PROGRAMS = {"icarus": "iverilog", "verilator": "verilator"}
 """Program of the toolchain that each simulator needs."""
@@ -29,7 +29,13 @@ PROGRAMS = {"icarus": "iverilog", "verilator": "verilator"}
 BOTH = ("accelerator", "queue", "fetch", "decode", "accumulate")
 """Benches that are worth a run on each simulator; Icarus alone is quicker."""
 
+LARGE = ("winograd",)
+"""Benches that only Verilator is quick enough for."""
+
 _TOP = "units"
+# Modules that units share. Those of different configurations are different, under one name.
+_SHARED = re.compile(r"\b(element|winograd_kernel)\b")
+_CELLS = Path(__file__).with_name("cells.v")
 _OPTIONS = {
     "icarus": (),
     # The bench is what takes the time, so that the compiler should not. Split output would need
@@ -61,7 +67,8 @@ def run_bench(bench: str, simulator: str, folder: Path) -> None:
         If the simulator is missing.
     """
     # A build for Verilator takes 20 s, however small, so that units share one.
-    shared = BOTH if bench in BOTH else tuple(BENCHES)
+    together = next((group for group in (BOTH, LARGE) if bench in group), None)
+    shared = together or tuple(name for name in BENCHES if name not in LARGE)
     names = shared if simulator == "verilator" else (bench,)
     results = folder / "results.xml"
     environment = {
@@ -120,10 +127,16 @@ def verilog(names: tuple[str, ...]) -> str:
     units = {name: make() for bench in names for name, make in BENCHES[bench].items()}
     # Units of different configurations have different elements, under one name.
     texts = [
-        re.sub(r"\belement\b", f"{name}_element", convert(unit, name=name))
+        re.sub(_SHARED, f"{name}_\\1", convert(unit, name=name, family=_family(name)))
         for name, unit in units.items()
     ]
-    return "\n".join([convert(_Together(units), name=_TOP), *texts])
+    cells = [_CELLS.read_text()] if any(map(_family, units)) else []
+    return "\n".join([convert(_Together(units), name=_TOP), *texts, *cells])
+
+
+def _family(name: str) -> str | None:
+    """FPGA whose blocks the unit is made of."""
+    return FAMILIES.get(name.rpartition("_")[2])
 
 
 def _build(names: tuple[str, ...], simulator: str) -> Path:

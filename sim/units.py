@@ -11,6 +11,8 @@ from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.fixed import Requantise
 from hdl.loader import Loader
+from hdl.multiplier import Multiplier
+from hdl.ram import Ram
 from hdl.sequencer import Sequencer
 from hdl.sparse.accumulate import Accumulate
 from hdl.sparse.counts import Counts, Segment
@@ -23,7 +25,10 @@ from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
 from hdl.streams import Queue, VectorQueue
 
-__all__ = ["BENCHES"]
+__all__ = ["BENCHES", "FAMILIES"]
+
+# Units of a bench that are made of the blocks of an FPGA end with its name here.
+FAMILIES = {"ecp5": "ecp5", "ice40": "iCE40"}
 
 # A single element, codes of 8 bits with 1 bit of delta, and long columns.
 ONE = Configuration(
@@ -121,6 +126,16 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),
         "requantise_48": partial(Requantise, width=48, bias_width=32, result_width=16),
         "requantise_deep": partial(Requantise, width=24, bias_width=24, result_width=8, deep=True),
+    },
+    "multiplier": {
+        f"multiplier_{size}_{family}": partial(Multiplier, a_width=widths[0], b_width=widths[1])
+        for size, widths in (("small", (10, 12)), ("square", (16, 16)), ("large", (18, 17)))
+        for family in ("plain", *FAMILIES)
+    },
+    "ram": {
+        f"ram_{width}x{depth}_{family}": partial(Ram, width, depth=depth)
+        for width, depth in ((30, 20), (20, 1024), (10, 1025), (8, 4096), (3, 8000), (2, 20000))
+        for family in ("plain", *FAMILIES)
     },
     "queue": {f"queue_{depth}": partial(Queue, _ITEM, depth=depth) for depth in (2, 4, 8, 9, 32)},
     "vector_queue": {

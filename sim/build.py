@@ -10,13 +10,13 @@ from hdl.configuration import Configuration
 from sim import harness, toolchain
 from sim.cache import cached, digest, directory
 
-__all__ = ["build"]
+__all__ = ["build", "compile_model"]
 
 _MODEL = Path(__file__).with_name("model.cpp")
 # Seconds that one step may take.
 _LIMIT = 600
 _VERILATOR_OPTIONS = (
-    *("--cc", "--prefix", "Vprunus", "--top-module", "harness", "-Wno-fatal", "-Wno-lint"),
+    *("--cc", "--prefix", "Vprunus", "-Wno-fatal", "-Wno-lint"),
     *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing"),
     # Everything but the elements is inlined. Optimising the data flow would give temporaries of
     # alike elements unlike names, so that they could not share functions; see sim.harness.
@@ -44,15 +44,36 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
     PrunusError
         If the cache cannot be written.
     """
+    source = _source(configuration, fast=not trace)
+    shape = [f"-DLANES={configuration.scan_width}", f"-DWIDTH={configuration.activation_width}"]
+    return compile_model(source, _MODEL, top="harness", shape=shape, trace=trace)
+
+
+def compile_model(
+    source: Path, model: Path, *, top: str, shape: Sequence[str], trace: bool = False
+) -> Path:
+    """A shared library of what Verilator makes of a design, from the cache or made.
+
+    Parameters
+    ----------
+    source : Path
+        Verilog.
+    model : Path
+        The C++ around it, which includes ``Vprunus.h``.
+    top : str
+        Module of ``source``.
+    shape : sequence of str
+        Options of the compiler, such as macros.
+    trace : bool
+        Whether the model can write a trace.
+    """
     verilator, compiler = toolchain.require("verilator"), toolchain.require("g++")
     translator, cxx = verilator.path, compiler.path
     assert translator is not None
     assert cxx is not None
-    source = _source(configuration, fast=not trace)
     include = translator.parent.parent / "include"
-    options = [*_VERILATOR_OPTIONS, *(["--trace-vcd"] if trace else [])]
+    options = [*_VERILATOR_OPTIONS, "--top-module", top, *(["--trace-vcd"] if trace else [])]
     flags = [*_COMPILER_OPTIONS, *(f"-DVM_TRACE{kind}={trace:d}" for kind in ("", "_VCD"))]
-    shape = [f"-DLANES={configuration.scan_width}", f"-DWIDTH={configuration.activation_width}"]
     tools = f"{verilator.version} {cxx} {compiler.version}"
 
     # What Verilator's models share takes as long as the rest, and is the same every time.
@@ -88,13 +109,13 @@ def build(configuration: Configuration, *, trace: bool) -> Path:
         # What sets the model up runs once.
         slow = [path for path in generated if path.stem.endswith("Slow")]
         fast = [path for path in generated if path not in slow]
-        run(unit("fast", "-O0" if trace else "-O2", [*fast, _MODEL]), unit("slow", "-O0", slow))
+        run(unit("fast", "-O0" if trace else "-O2", [*fast, model]), unit("slow", "-O0", slow))
         library = folder / "model.so"
         objects = [folder / "fast.o", folder / "slow.o", shared]
         run([cxx, "-shared", *objects, "-o", library, "-lpthread"])
         return library
 
-    texts = [path.read_bytes() for path in (source, _MODEL, Path(__file__))]
+    texts = [path.read_bytes() for path in (source, model, Path(__file__))]
     key = digest(*texts, *options, *flags, *shape, tools)
     return cached(f"model-{key}.so", make)
 

@@ -24,6 +24,8 @@ from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
 from hdl.streams import Queue, VectorQueue
+from hdl.winograd.engine import Engine as Winograd
+from hdl.winograd.parameters import Parameters
 
 __all__ = ["BENCHES", "FAMILIES"]
 
@@ -108,6 +110,45 @@ ODD = Configuration(
 
 # So few rows that most layers are in tiles.
 FLAT = replace(WIDE, row_depth=2, activation_depth=96, layer_depth=16, column_depth=512)
+# Small tiles, memories that keep bands short, and groups larger than many layers.
+SMALL = Parameters(
+    tile=2,
+    kernels=5,
+    drains=2,
+    weight_width=7,
+    sum_width=24,
+    window_depth=1024,
+    channel_depth=64,
+    kernel_depth=12,
+    band_depth=7,
+    output_depth=64,
+    longest=15,
+)
+# Large tiles, one drain, codes.
+LARGE = Parameters(
+    tile=4,
+    kernels=2,
+    code_width=4,
+    sum_width=26,
+    window_depth=1024,
+    channel_depth=64,
+    kernel_depth=8,
+    output_depth=128,
+    longest=15,
+)
+# Activations of 16 bits.
+FINE = Parameters(
+    tile=2,
+    kernels=1,
+    activation_width=16,
+    weight_width=12,
+    sum_width=40,
+    window_depth=1024,
+    channel_depth=64,
+    kernel_depth=8,
+    output_depth=256,
+    longest=31,
+)
 
 _ITEM = data.StructLayout({"number": signed(12), "flag": 1})
 _SEGMENT = Segment(64, 3, 8)
@@ -213,4 +254,8 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "sequencer": _each("sequencer", Sequencer),
     "accelerator": _each("accelerator", Accelerator)
     | {"accelerator_flat": partial(Accelerator, FLAT)},
+    "winograd": {
+        f"winograd_{name}": partial(Winograd, parameters)
+        for name, parameters in (("small", SMALL), ("large", LARGE), ("fine", FINE))
+    },
 }

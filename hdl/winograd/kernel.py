@@ -1,0 +1,227 @@
+"""An output channel: multiplies transformed inputs with transformed weights, and adds up."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.multiplier import Multiplier
+from hdl.ram import Ram
+from hdl.streams import delayed
+from hdl.winograd.transforms import numbers
+from hdl.winograd.walk import Weight
+from hdl.winograd.weights import Load
+
+__all__ = ["Hop", "Kernel", "Row"]
+
+
+class Hop(wiring.Signature):
+    """What goes from kernel to kernel, a cycle behind in each.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Members
+    -------
+    weight : ``Out(Weight(parameters))``
+        Where the weights of a step are.
+    values : ``Out(numbers(value_widths))``
+        Its transformed inputs, :attr:`LATENCY` cycles later.
+    ends : ``Out(1)``
+        Whether it is the last step of a tile; with the values.
+    load : ``Out(Load(parameters))``
+        Weights on their way to one of the kernels ahead.
+    clear : ``Out(1)``
+        Sets the sums to zero.
+    """
+
+    LATENCY = Ram.LATENCY
+
+    def __init__(self, parameters):
+        p = parameters
+        super().__init__(
+            {
+                "weight": Out(Weight(p)),
+                "values": Out(numbers(p.value_widths)),
+                "ends": Out(1),
+                "load": Out(Load(p)),
+                "clear": Out(1),
+            }
+        )
+
+
+class Row(wiring.Component):
+    """``sums += values * weights`` for a row of positions.
+
+    All that comes in waits in a register first: rows are far from each other, and each has its own.
+    Otherwise it is as :class:`Kernel` has it.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    number : :class:`int`
+        Which row it is.
+
+    Members
+    -------
+    weight : ``In(Weight(parameters))``
+        Where weights are, :attr:`Hop.LATENCY` cycles before the values.
+    values : ``In(numbers(...))``
+    ends, clear : ``In(1)``
+    loads : ``In(1)``
+        Whether to write weights.
+    address : ``In(Weight(parameters))``
+        Where to.
+    load : ``In(numbers(...))``
+    shows : ``In(1)``
+        Whether to put out the copy.
+    o : ``Out(numbers(...))``
+        It, two cycles later; zeros otherwise.
+    """
+
+    # The register, multiplier, product, sum, copy.
+    LATENCY = 1 + Multiplier.LATENCY + 3
+
+    def __init__(self, parameters, number):
+        self.parameters = p = parameters
+        self.sum_widths = p.sum_widths[number]
+        row = slice(number * p.size, (number + 1) * p.size)
+        self.widths = p.value_widths[row], p.product_weight_widths[row]
+        super().__init__(
+            {
+                "weight": In(Weight(p)),
+                "values": In(numbers(self.widths[0])),
+                "ends": In(1),
+                "clear": In(1),
+                "loads": In(1),
+                "address": In(Weight(p)),
+                "load": In(numbers(self.widths[1])),
+                "shows": In(1),
+                "o": Out(numbers(self.sum_widths)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        weight, address = Signal.like(self.weight), Signal.like(self.address)
+        load = Signal.like(self.load, reset_less=True)
+        loads, clear, shows = Signal(), Signal(), Signal()
+        m.d.sync += [weight.eq(self.weight), address.eq(self.address), load.eq(self.load)]
+        m.d.sync += [loads.eq(self.loads), clear.eq(self.clear), shows.eq(self.shows)]
+
+        m.submodules.memory = memory = Ram(load.shape(), depth=1 << len(Value.cast(address)))
+        m.d.comb += [
+            memory.load.en.eq(loads),
+            memory.load.addr.eq(address),
+            memory.load.data.eq(load),
+            memory.address.eq(weight),
+        ]
+
+        # Before the first step of a tile, sums are copied that have all of the tile before.
+        copies = delayed(m, self.ends, cycles=self.LATENCY - 1, name="copies")
+        for n, (name, _) in enumerate(self.o.shape()):
+            value = Signal.like(self.values[name], name=f"value_{n}", reset_less=True)
+            multiplier = Multiplier(a_width=self.widths[0][n], b_width=self.widths[1][n])
+            m.submodules[f"multiplier_{n}"] = multiplier
+            m.d.sync += value.eq(self.values[name])
+            m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(memory.o[name])]
+
+            # Multipliers are far from what is around them: there is a register on the way.
+            product = Signal.like(multiplier.o, name=f"product_{n}", reset_less=True)
+            total = Signal.like(self.o[name], name=f"sum_{n}", reset_less=True)
+            copy = Signal.like(self.o[name], name=f"copy_{n}", reset_less=True)
+            shown = Signal.like(self.o[name], name=f"shown_{n}", reset_less=True)
+            m.d.sync += [product.eq(multiplier.o), total.eq(total + product), shown.eq(0)]
+            with m.If(clear):
+                m.d.sync += total.eq(0)
+            with m.If(copies):
+                m.d.sync += copy.eq(total)
+            with m.If(shows):
+                m.d.sync += shown.eq(copy)
+            m.d.comb += self.o[name].eq(shown)
+
+        return m
+
+
+class Kernel(wiring.Component):
+    """``sums += values * weights``, position by position and step by step.
+
+    Sums wrap around, and nothing ever sets them to zero: those of a tile are what came to them
+    since the end of the one before. At the end of a tile they are copied, :attr:`LATENCY` cycles
+    after its last values came in, and stay so until the end of the next one. Then they can be asked
+    for, row by row.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Members
+    -------
+    i : ``In(Hop(parameters))``
+        From the kernel before.
+    next : ``Out(Hop(parameters))``
+        To the kernel behind, a cycle later.
+    rows : ``In(size)``
+        Which row of the copy to put out; at most one.
+    o : ``Out(numbers)``
+        It, :attr:`ROW_LATENCY` cycles later; zeros if there was none.
+    """
+
+    LATENCY = 1 + Row.LATENCY
+    ROW_LATENCY = 3
+
+    def __init__(self, parameters):
+        self.parameters = p = parameters
+        super().__init__(
+            {
+                "i": In(Hop(p)),
+                "next": Out(Hop(p)),
+                "rows": In(p.size),
+                "o": Out(numbers(p.row_widths)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.parameters
+
+        # The kernel is the first one of those ahead.
+        values = Signal.like(self.i.values, reset_less=True)
+        mine = Signal()
+        m.d.sync += [
+            values.eq(self.i.values),
+            self.next.weight.eq(self.i.weight),
+            self.next.ends.eq(self.i.ends),
+            self.next.load.eq(self.i.load),
+            self.next.load.kernels.eq(self.i.load.kernels >> 1),
+            self.next.clear.eq(self.i.clear),
+            mine.eq(self.i.load.kernels[0]),
+        ]
+        m.d.comb += self.next.values.eq(values)
+
+        merged = [Const(0)] * p.size
+        for i in range(p.size):
+            m.submodules[f"row_{i}"] = row = Row(p, i)
+            m.d.comb += [
+                row.weight.eq(self.next.weight),
+                row.ends.eq(self.next.ends),
+                row.clear.eq(self.next.clear),
+                row.loads.eq(mine),
+                row.address.eq(self.next.load.address),
+                row.shows.eq(self.rows[i]),
+            ]
+            for j in range(p.size):
+                place = str(i * p.size + j)
+                m.d.comb += [
+                    row.values[str(j)].eq(values[place]),
+                    row.load[str(j)].eq(self.next.load.weights[place]),
+                ]
+                # All rows but one are zeros, so that they need no multiplexer. What a narrower sum
+                # lacks is of no account.
+                merged[j] = merged[j] | row.o[str(j)].as_unsigned()
+        for j, width in enumerate(p.row_widths):
+            chosen = Signal(width, name=f"chosen_{j}", reset_less=True)
+            m.d.sync += chosen.eq(merged[j])
+            m.d.comb += self.o[str(j)].eq(chosen)
+
+        return m

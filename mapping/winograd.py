@@ -1,0 +1,352 @@
+"""A 3x3 convolution on a unit of :mod:`hdl.winograd`: its descriptor, its beats, its cycles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.errors import FitError
+from hdl.winograd.drain import Drain
+from hdl.winograd.kernel import Hop, Kernel
+from hdl.winograd.parameters import Parameters
+from hdl.winograd.transforms import INPUTS, WEIGHTS, Sums
+from hdl.winograd.walk import Steps
+from hdl.winograd.weights import Weights
+from hdl.winograd.windows import Windows
+
+__all__ = ["Convolution", "Prediction", "beats", "blocks", "describe", "image", "predict"]
+
+TAPS = 3
+# Cycles, about, from when weights are done with until others can take their place and be used.
+_TURN = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A layer: 3x3 kernels, stride 1.
+
+    Attributes
+    ----------
+    height, width, channels : int
+        Of the input. Without padding, at least 3 high and wide.
+    kernels : int
+        Output channels.
+    padding : str
+        ``"same"`` or ``"valid"``.
+    shift : int
+        Bits that are dropped from a sum.
+    low, high : int
+        Bounds of a result.
+    """
+
+    height: int
+    width: int
+    channels: int
+    kernels: int
+    padding: str
+    shift: int
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if self.padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same' or 'valid', not {self.padding!r}")
+        least = 1 if self.padding == "same" else TAPS
+        for name in "height", "width":
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)!r}")
+        for name in "channels", "kernels":
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.low > self.high:
+            raise ValueError(f"low must be at most high, {self.high!r}, not {self.low!r}")
+
+    @property
+    def results(self) -> tuple[int, int]:
+        """Rows and columns of the output."""
+        lost = 0 if self.padding == "same" else TAPS - 1
+        return self.height - lost, self.width - lost
+
+    @property
+    def products(self) -> int:
+        """Products that a direct convolution takes, those with the padding included."""
+        rows, columns = self.results
+        return rows * columns * self.channels * self.kernels * TAPS**2
+
+
+def describe(layer: Convolution, parameters: Parameters) -> dict[str, int]:
+    """Fields of the :class:`~hdl.winograd.parameters.Descriptor` of a layer.
+
+    A band has as many tiles as the memories allow while the input of the next one comes in; or
+    fewer, if the last one would otherwise be so short that it waits for weights.
+
+    Raises
+    ------
+    FitError
+        If the unit is too small for the layer. The message names what is.
+    """
+    p = parameters
+    _check(layer, p)
+    rows, columns = (-(-results // p.tile) for results in layer.results)
+    high, wide = (-(-length // p.tile) for length in (layer.height, layer.width))
+    groups = -(-layer.kernels // p.kernels)
+    stride = groups * p.per_drain
+    pitch = wide * layer.channels
+    tiles = rows * columns
+
+    def ahead(band: int) -> int:
+        """Blocks from the first one of a band to the last that it needs, at most."""
+        begins = np.arange(0, tiles, band)
+        ends = np.minimum(begins + band, tiles) - 1
+        first, last = (tile // columns * wide + tile % columns for tile in (begins, ends))
+        return int((last - first).max() + 2) * layer.channels + pitch
+
+    def room(band: int, *, waits: bool) -> bool:
+        """Whether there is room for a band's blocks, or, unless it waits, for two bands'."""
+        most = ahead(band) + pitch + 3 * layer.channels + 2 * Windows.MARGIN
+        if not waits:
+            # From the first tile of one to that of the next, at most.
+            most += (band + -(-band // columns) * (wide - columns)) * layer.channels
+        return most <= p.window_depth
+
+    longest = min(p.band_depth, tiles, p.output_depth // 2 // stride)
+    if longest < 1:
+        raise FitError(
+            f"output_depth must be at least {2 << (stride - 1).bit_length()} for "
+            f"{layer.kernels} kernels, not {p.output_depth}"
+        )
+    fitting = [band for band in range(1, longest + 1) if room(band, waits=False)]
+    fitting = fitting or [band for band in range(1, longest + 1) if room(band, waits=True)]
+    if not fitting:
+        least = ahead(1) + pitch + 3 * layer.channels + 2 * Windows.MARGIN
+        raise FitError(
+            f"window_depth must be at least {1 << (least - 1).bit_length()} for "
+            f"{layer.width} columns and {layer.channels} channels, not {p.window_depth}"
+        )
+    # A group of kernels takes as long as its tiles, or as the weights of another one.
+    length = max(layer.channels, p.least)
+    load = p.kernels * layer.channels + _TURN
+
+    def cycles(band: int) -> int:
+        whole, rest = divmod(tiles, band)
+        return whole * max(band * length, load) + (max(rest * length, load) if rest else 0)
+
+    band = min(reversed(fitting), key=cycles)
+    return {
+        "height": layer.height,
+        "width": layer.width,
+        "channels": layer.channels,
+        "kernels": layer.kernels,
+        "pads": int(layer.padding == "same"),
+        "shift": layer.shift,
+        "low": layer.low,
+        "high": layer.high,
+        "rows": rows,
+        "columns": columns,
+        "skips": wide - columns,
+        "blocks": high * pitch,
+        "pitch": pitch,
+        "ahead": ahead(band),
+        "groups": groups,
+        "band": band,
+        "bands": -(-tiles // band),
+        "stride": stride,
+    }
+
+
+def blocks(image: np.ndarray, tile: int) -> np.ndarray:
+    """An image as blocks, in the order of the streams.
+
+    Parameters
+    ----------
+    image : ndarray of int, ``(channels, height, width)``
+    tile : int
+        Rows and columns of a block.
+
+    Returns
+    -------
+    ndarray of int, ``(blocks, tile, tile)``
+        What is beyond the image is 0.
+    """
+    channels, *lengths = image.shape
+    high, wide = (-(-length // tile) for length in lengths)
+    whole = np.zeros((channels, high * tile, wide * tile), image.dtype)
+    whole[:, : lengths[0], : lengths[1]] = image
+    parts = whole.reshape(channels, high, tile, wide, tile)
+    return parts.transpose(1, 3, 0, 2, 4).reshape(-1, tile, tile)
+
+
+def image(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image that :func:`blocks` makes these blocks of.
+
+    Parameters
+    ----------
+    blocks : ndarray of int, ``(blocks, tile, tile)``
+    height, width : int
+
+    Returns
+    -------
+    ndarray of int, ``(channels, height, width)``
+    """
+    tile = blocks.shape[1]
+    high, wide = (-(-length // tile) for length in (height, width))
+    parts = blocks.reshape(high, wide, -1, tile, tile).transpose(2, 0, 3, 1, 4)
+    return parts.reshape(-1, high * tile, wide * tile)[:, :height, :width]
+
+
+def beats(weights: np.ndarray, parameters: Parameters, bands: int) -> np.ndarray:
+    """Weights, or their codes, in the order of the stream.
+
+    Parameters
+    ----------
+    weights : ndarray of int, ``(kernels, channels, 3, 3)``
+    parameters : Parameters
+    bands : int
+        Of the layer; see :func:`describe`.
+
+    Returns
+    -------
+    ndarray of int, ``(bands * kernels * channels, 9)``
+    """
+    step = parameters.kernels
+    groups = [
+        weights[first : first + step].swapaxes(0, 1).reshape(-1, TAPS**2)
+        for first in range(0, len(weights), step)
+    ]
+    return np.tile(np.concatenate(groups), (bands, 1))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Cycles of a layer, if nothing else is on its way and no stream ever waits outside."""
+
+    steps: int
+    """Tiles times groups of kernels times channels, or ``least`` if there are fewer channels."""
+    cycles: int
+    """From the first tile to the last result: how long the unit is busy."""
+    first: int
+    """Cycles from when the unit takes the descriptor until it is busy."""
+
+
+def predict(layer: Convolution, parameters: Parameters) -> Prediction:
+    """How long a layer takes, exactly.
+
+    A tile takes as many steps as there are channels. It can be kept waiting by its input, a block a
+    cycle; by weights, a kernel's for a channel a cycle, where a band has hardly more tiles than a
+    group has kernels; and by room for results. If it never is, cycles are steps and the way through
+    the unit, which is at most 64.
+
+    Raises
+    ------
+    FitError
+        If the unit is too small for the layer.
+    """
+    p = parameters
+    fields = describe(layer, p)
+    way = _Way(p)
+    length = max(layer.channels, p.least)
+    tiles = fields["rows"] * fields["columns"]
+    wide = fields["columns"] + fields["skips"]
+    loads = [
+        layer.channels * min(p.kernels, layer.kernels - first)
+        for first in range(0, layer.kernels, p.kernels)
+    ]
+    back = fields["pitch"] + 3 * layer.channels
+    limit = p.window_depth - Windows.MARGIN - back
+
+    values = 0 if p.code_width is None else 1 << p.code_width
+    loaded = 1 + layer.kernels + values  # cycle in which weights could be taken
+    frees: list[int] = []  # cycles in which weights are done with
+    rooms: list[int] = []  # and those in which results are gone
+    blocks = _Arrivals()
+    read = 0
+    taken = began = _NEVER
+    for first in range(0, tiles, fields["band"]):
+        number = min(fields["band"], tiles - first)
+        begin = (first // fields["columns"] * wide + first % fields["columns"]) * layer.channels
+        # When the last tile of the band before is taken, its blocks are up to be given up.
+        blocks.advance(begin + limit, since=taken + 4)
+        needed = blocks.time(min(begin + fields["ahead"], fields["blocks"]) - 1)
+        for load in loads:
+            loaded += Weights.GAP
+            if len(frees) > 1:
+                loaded = max(loaded, frees[-2] + 2)
+            loaded += load
+            waits = [taken + 4, loaded + way.weights, 5]
+            if load is loads[0] and len(frees) % len(loads) == 0:
+                waits += [needed + 3, *([rooms[-2] + 1] if len(rooms) > 1 else [])]
+            told = max(waits) + 2
+            began = told if began == _NEVER else began
+            taken = max(told, taken + length) + (number - 1) * length
+            frees.append(taken + layer.channels + way.freed)
+        done = taken + layer.channels + way.result
+        # Bands are read one after another, and each some cycles after it is there.
+        read = max(done, read) + 4 + number * layer.kernels
+        rooms.append(read)
+    return Prediction(tiles * len(loads) * length, done + 1 - began, began)
+
+
+# Before the first tile was taken.
+_NEVER = -(1 << 40)
+
+
+class _Way:
+    """Cycles between what happens in the unit."""
+
+    def __init__(self, p: Parameters) -> None:
+        to_kernels = Windows.LATENCY + 2 * len(INPUTS[p.tile]) * Sums.LATENCY
+        # From the last beat of a group until a tile can be told.
+        self.weights = 1 + 2 * len(WEIGHTS[p.tile]) * Sums.LATENCY
+        # From when a tile is taken, less its channels, until its weights are done with, and until
+        # its last result is there.
+        steps = Steps.LATENCY - 1
+        self.freed = steps + to_kernels - Hop.LATENCY
+        last = (p.drains - 1) * p.per_drain + Kernel.LATENCY - Drain.AHEAD + Drain.latency(p)
+        self.result = steps + to_kernels + last + (p.per_drain - 1) * p.size + p.parts - 1
+
+
+class _Arrivals:
+    """Blocks, one a cycle from cycle 4 on, as long as there is room.
+
+    Whether there is room is known two cycles late.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, int, int]] = []  # first block, last block, cycle of the first
+        self.count = 0
+        self.times = (_NEVER, _NEVER)  # of the last two
+
+    def advance(self, limit: int, *, since: int) -> None:
+        """Take blocks while fewer than ``limit`` had been two cycles before, after ``since``."""
+        time = max(self.times[1] + 1, since + 2, 4)
+        while True:
+            before = self.count - sum(then >= time - 2 for then in self.times)
+            if before >= limit:
+                return
+            # Up to the limit itself nothing changes.
+            number = max(limit - self.count, 1)
+            self.runs.append((self.count, self.count + number - 1, time))
+            self.count += number
+            last = time + number - 1
+            self.times = (last - 1 if number > 1 else self.times[1], last)
+            time = last + 1
+
+    def time(self, block: int) -> int:
+        """Cycle in which a block is taken."""
+        first, _, time = next(run for run in self.runs if run[0] <= block <= run[1])
+        return time + block - first
+
+
+def _check(layer: Convolution, p: Parameters) -> None:
+    high = (1 << (p.activation_width - 1)) - 1
+    for name, value, most in (
+        ("height", layer.height, p.longest),
+        ("width", layer.width, p.longest),
+        ("channels", layer.channels, p.channel_depth),
+        ("kernels", layer.kernels, p.kernel_depth),
+        ("shift", layer.shift, p.sum_width - 1),
+        ("high", layer.high, high),
+    ):
+        if value > most:
+            raise FitError(f"{name} must be at most {most} on this unit, not {value}")
+    if layer.low < -high - 1:
+        raise FitError(f"low must be at least {-high - 1} on this unit, not {layer.low}")

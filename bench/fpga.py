@@ -186,7 +186,9 @@ class Enclosed(wiring.Component):
             for _, member, value in self.inner.signature.flatten(self.inner)
         ]
         inputs = Cat(value for flow, value in ports if flow == In)
-        chain = Signal(len(inputs))
+        # Without a reset, no register of the component does the same as one of these, so that Yosys
+        # does not take one for the other.
+        chain = Signal(len(inputs), reset_less=True)
         m.d.sync += chain.eq(Cat(self.i, chain))
         m.d.comb += inputs.eq(chain)
 

@@ -36,12 +36,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from amaranth import Module
+from amaranth.lib import wiring
 
 from bench.fpga import Enclosed, Target, path, place_and_route, synthesise
 from golden.errors import FitError, MismatchError, PrunusError
 from golden.fixed import limits, requantise
+from hdl.streams import delayed
+from hdl.winograd.drain import Drain
 from hdl.winograd.engine import Engine
+from hdl.winograd.kernel import Hop, Kernel
 from hdl.winograd.parameters import Parameters
+from hdl.winograd.transforms import INPUTS, Transform
 from mapping.winograd import Convolution, describe, predict
 from sim.winograd import CompiledUnit, Layer
 
@@ -85,10 +91,55 @@ WHOLE = {
 }
 
 
+class Core(wiring.Component):
+    """The arithmetic of a unit with one kernel: from windows to results, and its weights.
+
+    Its inputs and outputs are those of the parts, which have them in their documentation.
+    """
+
+    _HOP = ("weight", "ends", "load", "clear")
+    _DRAIN = ("result", "shift", "low", "high", "half", "bias")
+
+    def __init__(self, parameters: Parameters) -> None:
+        p = parameters
+        self._transform = Transform(INPUTS[p.tile], width=p.activation_width)
+        self._kernel = Kernel(p)
+        self._drain = Drain(p, kernels=1)
+        hop, drain = Hop(p).members, self._drain.signature.members
+        super().__init__(
+            {
+                "i": self._transform.signature.members["i"],
+                "o": drain["o"],
+                **{name: hop[name].flip() for name in self._HOP},
+                **{name: drain[name] for name in self._DRAIN},
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.transform = transform = self._transform
+        m.submodules.kernel = kernel = self._kernel
+        m.submodules.drain = drain = self._drain
+        wait = Kernel.LATENCY - Drain.AHEAD
+        m.d.comb += [
+            transform.i.eq(self.i),
+            kernel.i.values.eq(transform.o),
+            *(getattr(kernel.i, name).eq(getattr(self, name)) for name in self._HOP),
+            kernel.rows.eq(drain.rows[0]),
+            drain.sums[0].eq(kernel.o),
+            drain.begins.eq(delayed(m, self.ends, cycles=wait, name="begins")),
+            drain.clear.eq(self.clear),
+            *(getattr(drain, name).eq(getattr(self, name)) for name in self._DRAIN),
+            self.o.eq(drain.o),
+        ]
+        return m
+
+
 @dataclass(frozen=True)
 class Size:
-    """A unit to place, and the clock that is asked for, in MHz."""
+    """What to place, and the clock that is asked for, in MHz."""
 
+    unit: type[Core | Engine]
     parameters: Parameters
     megahertz: int
 
@@ -96,10 +147,12 @@ class Size:
 _ONE = {"window_depth": 1024, "channel_depth": 256, "kernel_depth": 64, "output_depth": 256}
 _MANY = {"code_width": 4, "window_depth": 2048, "channel_depth": 256, "kernel_depth": 256}
 SIZES = {
-    "f2x1": Size(Parameters(tile=2, kernels=1, **_ONE), 240),
-    "f4x1": Size(Parameters(tile=4, kernels=1, **_ONE), 210),
-    "f2x8": Size(Parameters(tile=2, kernels=8, drains=3, output_depth=2048, **_MANY), 160),
-    "f4x4": Size(Parameters(tile=4, kernels=4, drains=2, output_depth=2048, **_MANY), 160),
+    "f2-core": Size(Core, Parameters(tile=2, kernels=1, **_ONE), 240),
+    "f4-core": Size(Core, Parameters(tile=4, kernels=1, **_ONE), 210),
+    "f2x1": Size(Engine, Parameters(tile=2, kernels=1, **_ONE), 160),
+    "f4x1": Size(Engine, Parameters(tile=4, kernels=1, **_ONE), 160),
+    "f2x8": Size(Engine, Parameters(tile=2, kernels=8, drains=3, output_depth=2048, **_MANY), 160),
+    "f4x4": Size(Engine, Parameters(tile=4, kernels=4, drains=2, output_depth=2048, **_MANY), 160),
 }
 
 
@@ -282,7 +335,7 @@ def measure(name: str, seeds: int, folder: Path) -> dict[str, Any]:
     p = size.parameters
     options = ("--package", "CABGA381", "--speed", "6")
     target = Target("ecp5", "85k", options, size.megahertz, p)
-    cells, _ = synthesise(target, Enclosed(Engine(p)), folder)
+    cells, _ = synthesise(target, Enclosed(size.unit(p)), folder)
     reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
     speeds = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
     fmax = statistics.median_low(speeds)

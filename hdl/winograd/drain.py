@@ -112,11 +112,11 @@ class Drain(wiring.Component):
     def _to_total(p):
         """Cycles from a row's turn until the column of that number is through the transform.
 
-        To the kernel, from it, merged; the other rows; column's choice; the transform itself; and,
-        with one lane, row's choice.
+        To the kernel, from it, merged; the other rows; column's choice and what came of it; the
+        transform itself; and, with one lane, row's choice.
         """
         steps = len(OUTPUTS[p.tile]) * Sums.LATENCY
-        return 1 + Kernel.ROW_LATENCY + 1 + (p.size - 1) + 1 + 2 * steps + (p.lanes < p.tile)
+        return 1 + Kernel.ROW_LATENCY + 1 + (p.size - 1) + 2 + 2 * steps + (p.lanes < p.tile)
 
     @staticmethod
     def _to_value(p):
@@ -131,14 +131,12 @@ class Drain(wiring.Component):
         # Whose turn it is: row by row, kernel by kernel.
         active = Signal()
         row, kernel = Signal(range(p.size)), Signal(range(p.per_drain))
-        result = Signal.like(self.result)
-        last_row, last_kernel = row == p.size - 1, kernel == p.per_drain - 1
-        m.d.sync += row.eq(row + 1)
+        last_row, last_kernel = Signal(), kernel == p.per_drain - 1
+        m.d.sync += [row.eq(row + 1), last_row.eq((row == p.size - 2) & ~self.begins)]
         with m.If(last_row):
             m.d.sync += [row.eq(0), kernel.eq(kernel + 1), active.eq(active & ~last_kernel)]
-            m.d.sync += [result.place.eq(result.place + 1), result.first.eq(result.first + 1)]
         with m.If(self.begins):
-            m.d.sync += [active.eq(1), row.eq(0), kernel.eq(0), result.eq(self.result)]
+            m.d.sync += [active.eq(1), row.eq(0), kernel.eq(0)]
         for n in range(self.kernels):
             turn = [active & (kernel == n) & (row == i) for i in range(p.size)]
             m.d.sync += self.rows[n].eq(Cat(turn))
@@ -148,8 +146,8 @@ class Drain(wiring.Component):
 
         # A column is complete with the last row. The next one waits for a cycle, in all of its
         # rows, so that one column is there at a time.
-        turn = delayed(
-            m, active & last_row, cycles=1 + Kernel.ROW_LATENCY + 1 + steps, name="last_row"
+        others = delayed(
+            m, ~(active & last_row), cycles=1 + Kernel.ROW_LATENCY + 1 + steps, name="others"
         )
         total_width = p.sum_width + p.spare
         column = [Const(0)] * p.size
@@ -157,17 +155,24 @@ class Drain(wiring.Component):
             line = number
             for k in range(n):
                 line = self._after(m, line, f"wait_{n}_{k}")
-            turns = delayed(m, turn, cycles=n, name=f"turn_{n}")
+            others_turn = delayed(m, others, cycles=n, name=f"others_{n}")
             for i in reversed(range(p.size)):
                 chosen = Signal(total_width, name=f"chosen_{n}_{i}", reset_less=True)
                 m.d.sync += chosen.eq(line)
-                with m.If(~turns):
+                with m.If(others_turn):
                     m.d.sync += chosen.eq(0)
                 column[i] = column[i] | chosen
                 line = self._after(m, line, f"line_{n}_{i}")
+        column = [self._after(m, number, f"column_{i}") for i, number in enumerate(column)]
         totals = self._transform(m, column, [max(w) for w in p.sum_widths], "column")
 
-        # What belongs to a part goes beside it.
+        # What belongs to a part goes beside it. It is many bits, so that they come a cycle late.
+        result = Signal.like(self.result)
+        given = delayed(m, self.result, cycles=1, name="given")
+        with m.If(delayed(m, last_row, cycles=1, name="next_kernel")):
+            m.d.sync += [result.place.eq(result.place + 1), result.first.eq(result.first + 1)]
+        with m.If(delayed(m, self.begins, cycles=1, name="begun")):
+            m.d.sync += result.eq(given)
         event = Signal(
             data.StructLayout(
                 {
@@ -179,14 +184,14 @@ class Drain(wiring.Component):
                 }
             )
         )
-        m.d.comb += [
+        m.d.sync += [
             event.kernel.eq(kernel),
             event.part.eq(row),
-            event.result.eq(result),
             event.there.eq(active & (row < p.parts)),
             event.last.eq(active & (row == p.parts - 1) & last_kernel),
         ]
-        event = delayed(m, event, cycles=self._to_total(p) - 1, name="to_total")
+        m.d.comb += event.result.eq(result)
+        event = delayed(m, event, cycles=self._to_total(p) - 2, name="to_total")
         totals = [total[p.spare :] for total in totals]
         if p.lanes < p.tile:
             totals = [self._in_turn(m, totals, event.part)]

@@ -105,9 +105,11 @@ class Row(wiring.Component):
         m = Module()
         weight, address = Signal.like(self.weight), Signal.like(self.address)
         load = Signal.like(self.load, reset_less=True)
-        loads, clear, shows = Signal(), Signal(), Signal()
+        loads, clear = Signal(), Signal()
+        # A reset of a register's own takes no logic, if it need not be inverted.
+        hides = Signal(init=1)
         m.d.sync += [weight.eq(self.weight), address.eq(self.address), load.eq(self.load)]
-        m.d.sync += [loads.eq(self.loads), clear.eq(self.clear), shows.eq(self.shows)]
+        m.d.sync += [loads.eq(self.loads), clear.eq(self.clear), hides.eq(~self.shows)]
 
         m.submodules.memory = memory = Ram(load.shape(), depth=1 << len(Value.cast(address)))
         m.d.comb += [
@@ -131,13 +133,13 @@ class Row(wiring.Component):
             total = Signal.like(self.o[name], name=f"sum_{n}", reset_less=True)
             copy = Signal.like(self.o[name], name=f"copy_{n}", reset_less=True)
             shown = Signal.like(self.o[name], name=f"shown_{n}", reset_less=True)
-            m.d.sync += [product.eq(multiplier.o), total.eq(total + product), shown.eq(0)]
+            m.d.sync += [product.eq(multiplier.o), total.eq(total + product), shown.eq(copy)]
             with m.If(clear):
                 m.d.sync += total.eq(0)
             with m.If(copies):
                 m.d.sync += copy.eq(total)
-            with m.If(shows):
-                m.d.sync += shown.eq(copy)
+            with m.If(hides):
+                m.d.sync += shown.eq(0)
             m.d.comb += self.o[name].eq(shown)
 
         return m

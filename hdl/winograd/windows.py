@@ -59,8 +59,8 @@ class Lane(wiring.Component):
         What to write, and where to.
     address : ``In``
         What to read.
-    inside : ``In(1)``
-        Whether that is in the image, ``Ram.LATENCY`` cycles later.
+    outside : ``In(1)``
+        Whether that is not in the image, ``Ram.LATENCY`` cycles later.
     o : ``Out``
         It, a cycle later; zero outside.
     """
@@ -74,7 +74,7 @@ class Lane(wiring.Component):
                 "place": In(address),
                 "number": In(signed(p.activation_width)),
                 "address": In(address),
-                "inside": In(1),
+                "outside": In(1),
                 "o": Out(signed(p.activation_width)),
             }
         )
@@ -96,7 +96,7 @@ class Lane(wiring.Component):
         # A register with a reset of its own takes no logic.
         value = Signal.like(self.o, name="value", reset_less=True)
         m.d.sync += value.eq(memory.o)
-        with m.If(~self.inside):
+        with m.If(self.outside):
             m.d.sync += value.eq(0)
         m.d.comb += self.o.eq(value)
         return m
@@ -187,7 +187,7 @@ class Windows(wiring.Component):
                 addresses[-1].append(place)
 
         inside = {
-            name: delayed(m, self.place[name], cycles=self.LATENCY - 1, name=name)
+            name: delayed(m, self.place[name], cycles=self.LATENCY - 2, name=name)
             for name in ("rows", "columns")
         }
         for i in range(p.size):
@@ -195,12 +195,14 @@ class Windows(wiring.Component):
                 m.submodules[f"lane_{i}_{j}"] = lane = Lane(p)
                 padded = self.i.p[(i - 1) % p.tile][(j - 1) % p.tile]
                 plain = self.i.p[i % p.tile][j % p.tile]
+                outside = Signal(name=f"outside_{i}_{j}")
+                m.d.sync += outside.eq(~(inside["rows"][i] & inside["columns"][j]))
                 m.d.comb += [
                     lane.writes.eq(takes),
                     lane.place.eq(self.written),
                     lane.number.eq(Mux(pads, padded, plain)),
                     lane.address.eq(addresses[kinds[i]][kinds[j]]),
-                    lane.inside.eq(inside["rows"][i] & inside["columns"][j]),
+                    lane.outside.eq(outside),
                     self.o[i][j].eq(lane.o),
                 ]
 

@@ -14,7 +14,7 @@ class Requantise(wiring.Component):
 
     A result appears :attr:`latency` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
-    way, from a cycle before the first one on. A rectifier is a ``low`` of 0. The sum wraps around
+    way, from two cycles before the first one on. A rectifier is a ``low`` of 0. The sum wraps around
     if it does not fit ``value``.
 
     Parameters
@@ -92,9 +92,25 @@ class Requantise(wiring.Component):
             shifted = Signal(signed(self.width + 1), name=f"halves_{n}")
             m.d.sync += shifted.eq(halves >> (self.shift[n : n + step] << n))
             halves = shifted
-        # Whether any below that one is set is all that rounding needs to know of the others.
+        # Whether any below that one is set is all that rounding needs to know of the others. These
+        # are as many as ``shift`` is greater than one, of which the upper bits are compared first.
+        low_bits, high_bits = self.shift[: self._STEP], self.shift[self._STEP :]
+        places = range(1, self.width + 1)
+        fine = Signal.like(low_bits)
+        highest = places[-1] >> self._STEP
+        same, above = Signal(highest + 1), Signal(highest + 1)
+        m.d.sync += [
+            fine.eq(low_bits),
+            same.eq(Cat(high_bits == n for n in range(highest + 1))),
+            above.eq(Cat(high_bits > n for n in range(highest + 1))),
+        ]
         ignored = Signal(self.width)
-        m.d.sync += ignored.eq(Cat(self.shift > n + 1 for n in range(self.width)))
+        m.d.sync += ignored.eq(
+            Cat(
+                above[n >> self._STEP] | (same[n >> self._STEP] & (fine > n % (1 << self._STEP)))
+                for n in places
+            )
+        )
         dropped = total & ignored
         length = self._PART if self.deep else self.width
         parts = Signal(-(-self.width // length))

@@ -40,6 +40,7 @@ async def matches_golden(dut: Any, name: str, activation: str) -> None:
         unit.shift.value = shift
         unit.low.value = low & ((1 << result_width) - 1)
         unit.high.value = high
+        await unit.cycle()
         pairs = operands(width, bias_width, result_width, shift)
         totals = [signed(value + bias, width) for value, bias in pairs]
         expected = requantise(torch.tensor(totals), shift, low, high).tolist()

@@ -35,7 +35,8 @@ class Hop(wiring.Signature):
         Sets the sums to zero.
     """
 
-    LATENCY = Ram.LATENCY
+    # The memory, and a register.
+    LATENCY = Ram.LATENCY + 1
 
     def __init__(self, parameters):
         p = parameters
@@ -125,10 +126,10 @@ class Row(wiring.Component):
             value = Signal.like(self.values[name], name=f"value_{n}", reset_less=True)
             multiplier = Multiplier(a_width=self.widths[0][n], b_width=self.widths[1][n])
             m.submodules[f"multiplier_{n}"] = multiplier
-            m.d.sync += value.eq(self.values[name])
-            m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(memory.o[name])]
-
-            # Multipliers are far from what is around them: there is a register on the way.
+            # Multipliers are far from what is around them: there are registers on the way.
+            factor = Signal.like(memory.o[name], name=f"factor_{n}", reset_less=True)
+            m.d.sync += [value.eq(self.values[name]), factor.eq(memory.o[name])]
+            m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(factor)]
             product = Signal.like(multiplier.o, name=f"product_{n}", reset_less=True)
             total = Signal.like(self.o[name], name=f"sum_{n}", reset_less=True)
             copy = Signal.like(self.o[name], name=f"copy_{n}", reset_less=True)

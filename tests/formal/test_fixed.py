@@ -24,7 +24,7 @@ class Nearest(Elaboratable):
         later = delayed(m, Const(1), cycles=1, name="later")
         m.d.comb += Assume(~later | (parameters == delayed(m, parameters, cycles=1, name="before")))
         m.d.comb += Assume((dut.low <= dut.high) & (dut.shift < dut.width))
-        there = delayed(m, Const(1), cycles=dut.latency, name="there")
+        there = delayed(m, Const(1), cycles=dut.latency + 1, name="there")
         total = Signal(signed(dut.width))
         m.d.comb += total.eq(dut.value + dut.bias)
 
@@ -48,4 +48,4 @@ class Nearest(Elaboratable):
 def test_requantise(tmp_path, deep):
     dut = Requantise(width=10, bias_width=6, result_width=5, deep=deep)
     ports = [dut.value, dut.bias, dut.shift, dut.low, dut.high]
-    prove(Nearest(dut), tmp_path, ports=ports, depth=dut.latency + 2)
+    prove(Nearest(dut), tmp_path, ports=ports, depth=dut.latency + 3)

@@ -45,7 +45,7 @@ from golden.fixed import limits, requantise
 from hdl.streams import delayed
 from hdl.winograd.drain import Drain
 from hdl.winograd.engine import Engine
-from hdl.winograd.kernel import Hop, Kernel
+from hdl.winograd.kernel import Hop, Kernel, skewed
 from hdl.winograd.parameters import Parameters
 from hdl.winograd.transforms import INPUTS, Transform
 from mapping.winograd import Convolution, describe, predict
@@ -102,6 +102,7 @@ class Core(wiring.Component):
 
     def __init__(self, parameters: Parameters) -> None:
         p = parameters
+        self._size = p.size
         self._transform = Transform(INPUTS[p.tile], width=p.activation_width)
         self._kernel = Kernel(p)
         self._drain = Drain(p, kernels=1)
@@ -123,7 +124,7 @@ class Core(wiring.Component):
         wait = Kernel.LATENCY - Drain.AHEAD
         m.d.comb += [
             transform.i.eq(self.i),
-            kernel.i.values.eq(transform.o),
+            kernel.i.values.eq(skewed(m, transform.o, size=self._size, name="values")),
             *(getattr(kernel.i, name).eq(getattr(self, name)) for name in self._HOP),
             kernel.rows.eq(drain.rows[0]),
             drain.sums[0].eq(kernel.o),

@@ -14,8 +14,8 @@ class Requantise(wiring.Component):
 
     A result appears :attr:`latency` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
-    way, from two cycles before the first one on. A rectifier is a ``low`` of 0. The sum wraps around
-    if it does not fit ``value``.
+    way, from two cycles before the first one on. A rectifier is a ``low`` of 0. The sum wraps
+    around if it does not fit ``value``.
 
     Parameters
     ----------
@@ -92,23 +92,22 @@ class Requantise(wiring.Component):
             shifted = Signal(signed(self.width + 1), name=f"halves_{n}")
             m.d.sync += shifted.eq(halves >> (self.shift[n : n + step] << n))
             halves = shifted
-        # Whether any below that one is set is all that rounding needs to know of the others. These
-        # are as many as ``shift`` is greater than one, of which the upper bits are compared first.
-        low_bits, high_bits = self.shift[: self._STEP], self.shift[self._STEP :]
-        places = range(1, self.width + 1)
-        fine = Signal.like(low_bits)
-        highest = places[-1] >> self._STEP
-        same, above = Signal(highest + 1), Signal(highest + 1)
+        # Whether any below that one is set is all that rounding needs to know of the others. Bit n
+        # is one of these if ``shift`` is more than n + 1, of which parts are compared first.
+        fine, coarse = self.shift[: self._STEP], self.shift[self._STEP :]
+        beyond_fine = Signal((1 << len(fine)) - 1)
+        beyond, same = Signal((1 << len(coarse)) - 1), Signal(1 << len(coarse))
         m.d.sync += [
-            fine.eq(low_bits),
-            same.eq(Cat(high_bits == n for n in range(highest + 1))),
-            above.eq(Cat(high_bits > n for n in range(highest + 1))),
+            beyond_fine.eq(Cat(fine > n for n in range(len(beyond_fine)))),
+            beyond.eq(Cat(coarse > n for n in range(len(beyond)))),
+            same.eq(Cat(coarse == n for n in range(len(same)))),
         ]
         ignored = Signal(self.width)
+        places = [divmod(n, 1 << len(fine)) for n in range(1, self.width)]
         m.d.sync += ignored.eq(
             Cat(
-                above[n >> self._STEP] | (same[n >> self._STEP] & (fine > n % (1 << self._STEP)))
-                for n in places
+                Cat(beyond, 0)[upper] | (same[upper] & Cat(beyond_fine, 0)[lower])
+                for upper, lower in places
             )
         )
         dropped = total & ignored

@@ -1,14 +1,14 @@
 """The whole unit."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.streams import delayed
 from hdl.verilog import shared
 from hdl.winograd.collect import Collect
 from hdl.winograd.drain import Drain
-from hdl.winograd.kernel import Hop, Kernel
+from hdl.winograd.kernel import Hop, Kernel, skewed
 from hdl.winograd.parameters import BIAS_WIDTH, Block, Descriptor
 from hdl.winograd.transforms import INPUTS, Transform
 from hdl.winograd.walk import Steps, Walk
@@ -124,9 +124,10 @@ class Engine(wiring.Component):
         first = kernels[0].i
         m.d.comb += [
             first.weight.eq(delayed(m, steps.weight, cycles=at_weights, name="weight")),
-            first.values.eq(transform.o),
+            first.values.eq(skewed(m, transform.o, size=p.size, name="values")),
             first.ends.eq(delayed(m, steps.ends, cycles=to_kernels, name="ends")),
             first.load.eq(weights.o),
+            first.load.weights.eq(skewed(m, weights.o.weights, size=p.size, name="loaded")),
             first.clear.eq(clear),
             weights.frees.eq(delayed(m, steps.frees, cycles=at_weights, name="frees")),
         ]
@@ -159,7 +160,14 @@ class Engine(wiring.Component):
         p = self.parameters
         half = Signal(init=1)
         m.d.sync += half.eq(half ^ collect.i[-1].ends_layer)
-        bias = weights.bias
+        # Drains are far from each other, so that what all of them need goes from one to the next.
+        common = data.StructLayout(
+            {name: layer[name].shape() for name in ("shift", "low", "high")}
+            | {"half": 1, "bias": weights.bias.shape(), "clear": 1}
+        )
+        told = Signal(common)
+        m.d.comb += [told[name].eq(layer[name]) for name in ("shift", "low", "high")]
+        m.d.comb += [told.half.eq(half), told.bias.eq(weights.bias), told.clear.eq(clear)]
         begins, result = steps.ends, steps.result
         waited = 0
         for n in range(p.drains):
@@ -169,16 +177,12 @@ class Engine(wiring.Component):
             begins = delayed(m, begins, cycles=wait - waited, name=f"begins_{n}")
             result = delayed(m, result, cycles=wait - waited, name=f"result_{n}")
             waited = wait
+            told = delayed(m, told, cycles=1, name=f"told_{n}")
             m.d.comb += [
                 drain.begins.eq(begins),
                 drain.result.eq(result),
-                drain.shift.eq(layer.shift),
-                drain.low.eq(layer.low),
-                drain.high.eq(layer.high),
-                drain.half.eq(half),
-                drain.bias.eq(bias),
-                drain.bias.drains.eq(bias.drains >> n),
-                drain.clear.eq(clear),
+                *(getattr(drain, name).eq(told[name]) for name, _ in common),
+                drain.bias.drains.eq(told.bias.drains >> n),
                 collect.i[n].eq(drain.o),
             ]
             for k, kernel in enumerate(mine):

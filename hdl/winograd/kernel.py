@@ -11,7 +11,7 @@ from hdl.winograd.transforms import numbers
 from hdl.winograd.walk import Weight
 from hdl.winograd.weights import Load
 
-__all__ = ["Hop", "Kernel", "Row"]
+__all__ = ["Hop", "Kernel", "Order", "Row", "skewed"]
 
 
 class Hop(wiring.Signature):
@@ -26,11 +26,12 @@ class Hop(wiring.Signature):
     weight : ``Out(Weight(parameters))``
         Where the weights of a step are.
     values : ``Out(numbers(value_widths))``
-        Its transformed inputs, :attr:`LATENCY` cycles later.
+        Its transformed inputs, :attr:`LATENCY` cycles later; of each row of them, a cycle after the
+        row above. See :func:`skewed`.
     ends : ``Out(1)``
-        Whether it is the last step of a tile; with the values.
+        Whether it is the last step of a tile; with the first row of values.
     load : ``Out(Load(parameters))``
-        Weights on their way to one of the kernels ahead.
+        Weights on their way to one of the kernels ahead, row by row like the values.
     clear : ``Out(1)``
         Sets the sums to zero.
     """
@@ -51,11 +52,55 @@ class Hop(wiring.Signature):
         )
 
 
+class Order(wiring.Signature):
+    """What goes from row to row of a kernel, a cycle behind in each.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Members
+    -------
+    weight : ``Out(Weight(parameters))``
+        Where the weights of a step are, :attr:`Hop.LATENCY` cycles before the values of the row.
+    ends, clear : ``Out(1)``
+        As of :class:`Hop`.
+    loads : ``Out(1)``
+        Whether to write weights.
+    address : ``Out(Weight(parameters))``
+        Where to.
+    """
+
+    def __init__(self, parameters):
+        weight = Weight(parameters)
+        super().__init__(
+            {
+                "weight": Out(weight),
+                "ends": Out(1),
+                "clear": Out(1),
+                "loads": Out(1),
+                "address": Out(weight),
+            }
+        )
+
+
+def skewed(m, rows, *, size, name):
+    """Numbers of a square, of which each row is a cycle later than the one above.
+
+    Rows of a kernel are far from each other, so that what all of them need goes from one to the
+    next; and by what they have in common, numbers are late by the same.
+    """
+    later = Signal.like(rows, name=name)
+    for n in range(size**2):
+        number = delayed(m, rows[str(n)], cycles=n // size, name=f"{name}_{n}")
+        m.d.comb += later[str(n)].eq(number)
+    return later
+
+
 class Row(wiring.Component):
     """``sums += values * weights`` for a row of positions.
 
-    All that comes in waits in a register first: rows are far from each other, and each has its own.
-    Otherwise it is as :class:`Kernel` has it.
+    All that comes in waits in a register first. Otherwise it is as :class:`Kernel` has it.
 
     Parameters
     ----------
@@ -65,15 +110,13 @@ class Row(wiring.Component):
 
     Members
     -------
-    weight : ``In(Weight(parameters))``
-        Where weights are, :attr:`Hop.LATENCY` cycles before the values.
+    i : ``In(Order(parameters))``
+        From the row above.
+    next : ``Out(Order(parameters))``
+        To the row below, a cycle later.
     values : ``In(numbers(...))``
-    ends, clear : ``In(1)``
-    loads : ``In(1)``
-        Whether to write weights.
-    address : ``In(Weight(parameters))``
-        Where to.
     load : ``In(numbers(...))``
+        Weights to write.
     shows : ``In(1)``
         Whether to put out the copy.
     o : ``Out(numbers(...))``
@@ -90,12 +133,9 @@ class Row(wiring.Component):
         self.widths = p.value_widths[row], p.product_weight_widths[row]
         super().__init__(
             {
-                "weight": In(Weight(p)),
+                "i": In(Order(p)),
+                "next": Out(Order(p)),
                 "values": In(numbers(self.widths[0])),
-                "ends": In(1),
-                "clear": In(1),
-                "loads": In(1),
-                "address": In(Weight(p)),
                 "load": In(numbers(self.widths[1])),
                 "shows": In(1),
                 "o": Out(numbers(self.sum_widths)),
@@ -104,24 +144,25 @@ class Row(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        weight, address = Signal.like(self.weight), Signal.like(self.address)
+        m.d.sync += [
+            getattr(self.next, name).eq(getattr(self.i, name)) for name in self.i.signature.members
+        ]
         load = Signal.like(self.load, reset_less=True)
-        loads, clear = Signal(), Signal()
         # A reset of a register's own takes no logic, if it need not be inverted.
         hides = Signal(init=1)
-        m.d.sync += [weight.eq(self.weight), address.eq(self.address), load.eq(self.load)]
-        m.d.sync += [loads.eq(self.loads), clear.eq(self.clear), hides.eq(~self.shows)]
+        m.d.sync += [load.eq(self.load), hides.eq(~self.shows)]
 
+        address = self.next.address
         m.submodules.memory = memory = Ram(load.shape(), depth=1 << len(Value.cast(address)))
         m.d.comb += [
-            memory.load.en.eq(loads),
+            memory.load.en.eq(self.next.loads),
             memory.load.addr.eq(address),
             memory.load.data.eq(load),
-            memory.address.eq(weight),
+            memory.address.eq(self.next.weight),
         ]
 
         # Before the first step of a tile, sums are copied that have all of the tile before.
-        copies = delayed(m, self.ends, cycles=self.LATENCY - 1, name="copies")
+        copies = delayed(m, self.next.ends, cycles=self.LATENCY - 2, name="copies")
         for n, (name, _) in enumerate(self.o.shape()):
             value = Signal.like(self.values[name], name=f"value_{n}", reset_less=True)
             multiplier = Multiplier(a_width=self.widths[0][n], b_width=self.widths[1][n])
@@ -135,7 +176,7 @@ class Row(wiring.Component):
             copy = Signal.like(self.o[name], name=f"copy_{n}", reset_less=True)
             shown = Signal.like(self.o[name], name=f"shown_{n}", reset_less=True)
             m.d.sync += [product.eq(multiplier.o), total.eq(total + product), shown.eq(copy)]
-            with m.If(clear):
+            with m.If(self.next.clear):
                 m.d.sync += total.eq(0)
             with m.If(copies):
                 m.d.sync += copy.eq(total)
@@ -151,8 +192,8 @@ class Kernel(wiring.Component):
 
     Sums wrap around, and nothing ever sets them to zero: those of a tile are what came to them
     since the end of the one before. At the end of a tile they are copied, :attr:`LATENCY` cycles
-    after its last values came in, and stay so until the end of the next one. Then they can be asked
-    for, row by row.
+    after its last values came in, each row a cycle after the one above, and stay so until the end
+    of the next one. Then they can be asked for, row by row.
 
     Parameters
     ----------
@@ -202,15 +243,20 @@ class Kernel(wiring.Component):
         ]
         m.d.comb += self.next.values.eq(values)
 
+        order = Order(p).create()
+        m.d.comb += [
+            order.weight.eq(self.next.weight),
+            order.ends.eq(self.next.ends),
+            order.clear.eq(self.next.clear),
+            order.loads.eq(mine),
+            order.address.eq(self.next.load.address),
+        ]
         merged = [Const(0)] * p.size
         for i in range(p.size):
             m.submodules[f"row_{i}"] = row = Row(p, i)
+            wiring.connect(m, order, row.i)
+            order = row.next
             m.d.comb += [
-                row.weight.eq(self.next.weight),
-                row.ends.eq(self.next.ends),
-                row.clear.eq(self.next.clear),
-                row.loads.eq(mine),
-                row.address.eq(self.next.load.address),
                 row.shows.eq(self.rows[i]),
             ]
             for j in range(p.size):

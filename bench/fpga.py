@@ -140,7 +140,7 @@ def _ice40(device: str, package: str, megahertz: int, **parameters: int) -> Targ
         "counter_width": 16,
         "code_width": 4,
         "entry_width": 8,
-        "queue_depth": 8,
+        "queue_depth": 16,
         "layer_depth": 4,
         "bias_depth": 256,
         "activation_depth": 512,

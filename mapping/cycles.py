@@ -533,7 +533,7 @@ def _simulate(
     # The past that matters: steps begun, words issued, levels, and runs that all have ended.
     begun = [np.zeros((lines, ways), np.int64)] * (to_fetch + 1)
     issued = [np.zeros(work.offsets.shape, np.int64)] * (Fetch.LATENCY + 1)
-    levels = [np.zeros(work.offsets.shape, np.int64)] * 2
+    levels = [np.zeros(work.offsets.shape, np.int64)] * 3
     ended_by_all = [np.zeros(lines, np.int64)] * (to_done + 1)
     ended = np.zeros(work.offsets.shape, np.int64)
     taken = np.zeros(work.offsets.shape, np.int64)
@@ -547,7 +547,7 @@ def _simulate(
         # begun[-1] are the steps begun by the end of the cycle before, and so on back.
         level = work.segments[at_line, at_way, begun[-1 - to_queue]] - left_queue
         blocked[line, control.finished] += levels[-1] >= limit
-        go = control.scan(now, begun[-1], (levels[-2] >= limit).any(axis=2))
+        go = control.scan(now, begun[-1], (levels[-3] >= limit).any(axis=2))
 
         known = work.words[at_line, at_way, begun[-to_fetch]]
         outstanding = issued[-1] - taken
@@ -568,7 +568,7 @@ def _simulate(
         ended = ended + ((taken - decoding.inside[state] >= reached) & (ended < len(runs)))
         begun = [*begun[1:], begun[-1] + go]
         issued = [*issued[1:], issued[-1] + issue]
-        levels = [levels[-1], level]
+        levels = [*levels[1:], level]
         ended_by_all = [*ended_by_all[1:], ended.reshape(lines, -1).min(axis=1)]
 
     cycles = np.diff(control.finish_at, axis=1, prepend=0)

@@ -61,14 +61,14 @@ class Driver:
         self.phase = [0, 0]  # ``finished`` when all that waits is done
         self.cycles = 0
         self.blocked = 0
-        self.held = [0, 0]
+        self.held = [0, 0, 0]
         self.drains = [False] * Element.DRAIN_LATENCY
         self.passed = 0
 
     async def cycle(self) -> None:
         """Go on by a cycle, and note what is counted in it and told to the scan.
 
-        Steps come as from a scan that is on hold when it was told to a cycle ago.
+        Steps come as from a scan that is on hold when it was told to two cycles ago.
         """
         self.control["origin"] = Origin.NONE.value
         self.unit.step_valid.value = 0
@@ -91,7 +91,7 @@ class Driver:
         running = self.control.get("running", 0)
         self.cycles += running
         self.blocked += running and int(self.unit.hold.value)
-        self.held = [self.held[1], int(self.unit.hold.value)]
+        self.held = [*self.held[1:], int(self.unit.hold.value)]
 
     async def write(self, store: Store, words: list[int]) -> None:
         for address, word in enumerate(words):

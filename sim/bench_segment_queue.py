@@ -29,13 +29,13 @@ async def loses_nothing(dut: Any, name: str, share: float, o_stall: float) -> No
     o = Stream(unit, "o", stall=o_stall)
     pipeline = deque([None] * (Scan.LATENCY + Counts.LATENCY), Scan.LATENCY + Counts.LATENCY)
     segments = [random.getrandbits(unit.component.shape.size) for _ in range(120)]
-    begun, inside, fullest, held, hold = 0, 0, 0, 0, 0
+    begun, inside, fullest, held, hold = 0, 0, 0, [0, 0], 0
     await unit.start()
     cocotb.start_soon(o.check_held())
     collecting = cocotb.start_soon(o.get_all(len(segments)))
     while not collecting.done():
-        # A step begins in this cycle, unless the scan's register says that it must not.
-        goes = begun < len(segments) and not held and random.random() < share
+        # A step begins in this cycle, unless the last of two registers says that it must not.
+        goes = begun < len(segments) and not held[0] and random.random() < share
         arrives = pipeline.popleft()
         pipeline.append(begun if goes else None)
         begun += goes
@@ -44,7 +44,7 @@ async def loses_nothing(dut: Any, name: str, share: float, o_stall: float) -> No
             unit.segment.value = segments[arrives]
         await unit.cycle()
         assert unit.hold.value == hold, "hold does not follow the level"
-        held = int(unit.hold.value)
+        held = [held[1], int(unit.hold.value)]
         hold = inside >= depth - SegmentQueue.MARGIN
         inside += (arrives is not None) - int(o.valid.value & o.ready.value)
         fullest = max(fullest, inside)

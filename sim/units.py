@@ -39,7 +39,7 @@ ONE = Configuration(
     accumulator_width=44,
     code_width=8,
     count_width=10,
-    queue_depth=8,
+    queue_depth=11,
     weight_depth=2048,
     column_depth=512,
     row_depth=256,
@@ -77,7 +77,7 @@ SPLIT = Configuration(
     code_width=3,
     entry_width=5,
     count_width=4,
-    queue_depth=8,
+    queue_depth=11,
     weight_depth=128,
     column_depth=64,
     row_depth=16,
@@ -199,7 +199,7 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     },
     "segment_queue": {
         f"segment_queue_{depth}": partial(SegmentQueue, _SEGMENT, depth=depth)
-        for depth in (7, 8, 32)
+        for depth in (8, 9, 32)
     },
     "fetch": {
         "fetch_short": partial(

@@ -154,7 +154,9 @@ class Decode(wiring.Component):
             remains.eq(Mux(pair, both, some)),
             upper.eq((pair & (both | ~some)) | (remains & gone)),
             upcoming.entry.eq(entry(upper, remains)),
-            upcoming.last.eq(Mux(remains, behind_last, word.last) & (upper | ~Mux(remains, both, word.both))),
+            upcoming.last.eq(
+                Mux(remains, behind_last, word.last) & (upper | ~Mux(remains, both, word.both))
+            ),
             exists.eq(remains | (self.i.valid & (~upper | word.both))),
         ]
         with m.If(~waits):

@@ -103,6 +103,8 @@ class Engine(wiring.Component):
     DONE_LATENCY = 1
     # That a way can be ahead of the others.
     BLOCKS = 4
+    # Elements whose wishes to hold are gathered first.
+    NEIGHBOURS = 4
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -188,7 +190,7 @@ class Engine(wiring.Component):
             m.d.sync += control.drain_bank.eq(self.finish_bank)
         split = self._deal(m, scans)
 
-        holds = [[] for _ in scans]
+        holds = [Signal(c.way_elements, name=f"holds_{n}") for n in range(c.ways)]
         unfinished, counter_in = [], Const(0, c.counter_width)
         chains = [Const(0)] * c.scan_width
         for n in reversed(range(c.elements)):
@@ -207,14 +209,20 @@ class Engine(wiring.Component):
             chains[n % c.scan_width] = element.drained
             if n % c.way_elements < c.scan_width:
                 m.d.comb += drain.drained[way][n % c.scan_width].eq(element.drained)
-            holds[way].append(element.hold)
+            m.d.comb += holds[way][n % c.way_elements].eq(element.hold)
             unfinished.append(element.finished ^ phase)
             counter_in = element.counter
         m.d.comb += self.counter.eq(counter_in)
 
         m.d.comb += self.scanning.eq(Cat(scan.busy for scan in scans).any())
-        for scan, own in zip(scans, holds, strict=True):
-            m.d.sync += scan.hold.eq(Cat(own).any() | (~split & Cat(holds).any()))
+        # The way from all elements of a large device is long.
+        near = [
+            Cat(own[k : k + self.NEIGHBOURS].any() for k in range(0, len(own), self.NEIGHBOURS))
+            for own in holds
+        ]
+        asked = [delayed(m, own, cycles=1, name=f"asked_{n}") for n, own in enumerate(near)]
+        for scan, own in zip(scans, asked, strict=True):
+            m.d.sync += scan.hold.eq(own.any() | (~split & Cat(asked).any()))
 
         # An end is known when the elements have told, a start at once.
         started = Signal(2)

@@ -114,15 +114,19 @@ class Fetch(wiring.Component):
             }
         )
 
-    def take_apart(self, m, raw, more):
-        """Entry whose bits in memory are ``raw``, its delta having ``least_delta + more`` bits."""
+    def take_apart(self, m, raw, more, mask):
+        """Entry whose bits in memory are ``raw``, its delta having ``least_delta + more`` bits.
+
+        These are the bits of ``mask`` above the first ``least_delta``, and it has all if there is
+        no entry.
+        """
         entry = Signal(Entry(self.row_depth, self.code_width))
         low, high = raw[: self.least_delta], raw[self.least_delta :]
-        delta = Cat(low, high & ~(Const(-1, signed(len(high))) << more))
+        delta = Cat(low, high & mask)
         steps = Signal.like(entry.skips)
         m.d.comb += [
             entry.code.eq(high >> more),
-            entry.escape.eq(entry.code == 0),
+            entry.escape.eq((high & ~mask) == 0),
             steps.eq(delta + 1),
             entry.skips.eq(Mux(entry.escape, steps << self.least_delta << more, delta)),
         ]
@@ -181,10 +185,12 @@ class Fetch(wiring.Component):
         with m.If(go):
             m.d.sync += [
                 first.eq(last),
-                index.eq(Mux(last, 0, index + 1)),
+                index.eq(index + 1),
                 left.eq(Mux(first, pairs - ~odd, left - 1)),
                 ends.eq(Mux(first, pairs == 1 + ~odd, left == 2)),
             ]
+        with m.If(self.i.ready):
+            m.d.sync += index.eq(0)
 
         # Block RAM answers late in its cycle, so its output goes straight into a register.
         raw = Signal(data.ArrayLayout(self.entry_width, 2))
@@ -192,14 +198,16 @@ class Fetch(wiring.Component):
         earlier_tags = delayed(m, tags, cycles=1, name="tags")
         raw_tags = delayed(m, earlier_tags, cycles=1, name="raw_tags")
         more = Signal(range(self.entry_width - self.least_delta))
-        m.d.sync += more.eq(self.delta_width[earlier_tags.bank] - self.least_delta)
+        mask = Signal(self.entry_width - self.least_delta)
+        upcoming = Signal.like(more)
+        m.d.comb += upcoming.eq(self.delta_width[earlier_tags.bank] - self.least_delta)
+        m.d.sync += more.eq(upcoming)
+        m.d.sync += mask.eq(Cat(earlier_tags.empty | (n < upcoming) for n in range(len(mask))))
         m.d.comb += words.i.valid.eq(delayed(m, go, cycles=2, name="go"))
         for name in ("both", "last", "final", "bank", "activation"):
             m.d.comb += words.i.p[name].eq(raw_tags[name])
-        # Bits without a code are an escape.
-        first_raw = Mux(raw_tags.empty, 0, Mux(raw_tags.upper, raw[1], raw[0]))
-        for n, bits in enumerate((first_raw, raw[1])):
-            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, bits, more))
+        for n, bits in enumerate((Mux(raw_tags.upper, raw[1], raw[0]), raw[1])):
+            m.d.comb += words.i.p.entries[n].eq(self.take_apart(m, bits, more, mask))
         wiring.connect(m, words.o, wiring.flipped(self.o))
 
         return m

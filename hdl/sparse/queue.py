@@ -32,8 +32,8 @@ class SegmentQueue(wiring.Component):
     """
 
     # Steps that begin between the cycle in which the level is too high and the one in which the
-    # scan sees it (two registers), and those on the way from the scan to here (four).
-    MARGIN = 6
+    # scan sees it (three registers), and those on the way from the scan to here (four).
+    MARGIN = 7
 
     def __init__(self, shape, *, depth):
         if depth <= self.MARGIN:

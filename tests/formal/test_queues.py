@@ -101,7 +101,7 @@ class NothingLost(Elaboratable):
         m = self.dut.elaborate(platform)
         queue = m.submodules.queue
 
-        hold = delayed(m, self.dut.hold, cycles=1, name="scan_hold")
+        hold = delayed(m, self.dut.hold, cycles=2, name="scan_hold")
         m.d.comb += Assume(~(self.begins & hold))
         latency = Scan.LATENCY + Counts.LATENCY
         arrives = delayed(m, self.begins, cycles=latency, name="arrives")
@@ -127,7 +127,7 @@ def test_segment_queue_needs_its_margin(tmp_path):
     class Short(SegmentQueue):
         MARGIN = SegmentQueue.MARGIN - 1
 
-    top = NothingLost(dut := Short(Segment(2, 1, 1), depth=7))
+    top = NothingLost(dut := Short(Segment(2, 1, 1), depth=8))
     ports = [dut.segment, top.begins, top.there, dut.o.ready]
     with pytest.raises(AssertionError, match="returned FAIL"):
         prove(top, tmp_path, ports=ports, depth=20, mode="bmc")

@@ -191,11 +191,12 @@ class Drain(wiring.Component):
             event.last.eq(active & (row == p.parts - 1) & last_kernel),
         ]
         m.d.comb += event.result.eq(result)
-        event = delayed(m, event, cycles=self._to_total(p) - 2, name="to_total")
+        event = delayed(m, event, cycles=self._to_total(p) - 3, name="to_total")
+        at_total = delayed(m, event, cycles=1, name="at_total")
         totals = [total[p.spare :] for total in totals]
         if p.lanes < p.tile:
-            totals = [self._in_turn(m, totals, event.part)]
-        values = self._subtract(m, totals, event)
+            totals = [self._in_turn(m, totals, at_total.part)]
+        values = self._subtract(m, totals, at_total)
         event = delayed(m, event, cycles=1 + self._to_value(p) - Ram.LATENCY, name="to_value")
         self._round(m, values, event)
         return m
@@ -281,7 +282,7 @@ class Drain(wiring.Component):
         return values
 
     def _round(self, m, values, event):
-        """Adds biases and rounds. ``event`` is early by the latency of their memory."""
+        """Adds biases and rounds. ``event`` is early by what it takes to read them."""
         p = self.parameters
         m.submodules.biases = biases = Ram(
             signed(BIAS_WIDTH), depth=1 << len(Cat(self.bias.first, self.bias.half))
@@ -292,6 +293,7 @@ class Drain(wiring.Component):
             biases.load.data.eq(self.bias.bias),
             biases.address.eq(Cat(event.result.first, self.half)),
         ]
+        bias = delayed(m, biases.o, cycles=1, name="bias")
         for n, value in enumerate(values):
             m.submodules[f"requantise_{n}"] = requantise = Requantise(
                 width=p.sum_width,
@@ -301,13 +303,13 @@ class Drain(wiring.Component):
             )
             m.d.comb += [
                 requantise.value.eq(value),
-                requantise.bias.eq(biases.o),
+                requantise.bias.eq(bias),
                 requantise.shift.eq(self.shift),
                 requantise.low.eq(self.low),
                 requantise.high.eq(self.high),
                 self.o.values[n].eq(requantise.o),
             ]
-        cycles = Ram.LATENCY + Requantise.deep_latency(p.sum_width) - 1
+        cycles = Ram.LATENCY + Requantise.deep_latency(p.sum_width)
         event = delayed(m, event, cycles=cycles, name="to_result")
         m.d.sync += [
             self.o.parts.eq(event.there << event.part),

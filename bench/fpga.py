@@ -273,6 +273,15 @@ def plan_floor(target: Target, folder: Path) -> None:
     netlist.write_text(json.dumps(design))
 
 
+def placements(target: Target, seeds: int, folder: Path) -> tuple[list[float], float, Any]:
+    """Clocks of so many placements, their median, in MHz, and nextpnr's report of that one."""
+    reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
+    speeds = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
+    # With an even number of seeds, the lower of the two in the middle.
+    fmax = statistics.median_low(speeds)
+    return speeds, fmax, reports[speeds.index(fmax)]
+
+
 def place_and_route(target: Target, seed: int, folder: Path) -> dict[str, Any]:
     """nextpnr's report."""
     # What is asked for is more than what is hoped for, for the placer is content with less.
@@ -323,12 +332,7 @@ def measure(name: str, seeds: int, ratio: float, folder: Path) -> dict[str, Any]
     cells, parts = synthesise(target, Enclosed(Accelerator(c)), folder)
     if target.family == "ecp5":
         plan_floor(target, folder)
-    reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
-
-    # With an even number of seeds, the lower of the two in the middle.
-    speeds = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
-    fmax = statistics.median_low(speeds)
-    middle = reports[speeds.index(fmax)]
+    speeds, fmax, middle = placements(target, seeds, folder)
     used = [middle["utilization"].get(kind, {"used": 0})["used"] for kind in _CELLS[target.family]]
     return {
         "target": name,

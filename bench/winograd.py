@@ -1,6 +1,6 @@
 """The Winograd unit: random layers on its RTL, cycles on VGG-16, sizes on an FPGA.
 
-    python -m bench.winograd [--layers 1000] [--sizes f2x1,f4x1,f2x8,f4x4] [--seeds 3] [--json]
+    python -m bench.winograd [--layers 1000] [--sizes f2-core,f4-core,...] [--seeds 3] [--json]
         [--work FOLDER]
 
 Random layers run on the compiled RTL of five units, alone or one right behind the other, with and
@@ -21,13 +21,13 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
 
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
 LFE5U-85F in speed grade 6. ``lut`` counts LUT4 and two for each CCU2C, a pair of bits of carry;
-``cells`` is what nextpnr used, LUT RAM included. A second of the clock is so many operations: two
+``cells`` is what nextpnr used, LUT RAM included. A core is the arithmetic of a unit with one
+kernel, from windows to rounded results, and memory for its weights. A second of the clock is so many operations: two
 for each product of a direct convolution.
 """
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ import torch
 from amaranth import Module
 from amaranth.lib import wiring
 
-from bench.fpga import Enclosed, Target, path, place_and_route, synthesise
+from bench.fpga import Enclosed, Target, path, placements, synthesise
 from golden.errors import FitError, MismatchError, PrunusError
 from golden.fixed import limits, requantise
 from hdl.streams import delayed
@@ -337,10 +337,7 @@ def measure(name: str, seeds: int, folder: Path) -> dict[str, Any]:
     options = ("--package", "CABGA381", "--speed", "6")
     target = Target("ecp5", "85k", options, size.megahertz, p)
     cells, _ = synthesise(target, Enclosed(size.unit(p)), folder)
-    reports = [place_and_route(target, seed, folder) for seed in range(1, seeds + 1)]
-    speeds = [next(iter(report["fmax"].values()))["achieved"] for report in reports]
-    fmax = statistics.median_low(speeds)
-    middle = reports[speeds.index(fmax)]
+    speeds, fmax, middle = placements(target, seeds, folder)
     used = {kind: entry["used"] for kind, entry in middle["utilization"].items()}
     multipliers = p.kernels * p.size**2
     lut = cells["LUT4"] + 2 * cells["CCU2C"]

@@ -115,6 +115,11 @@ class Parameters:
         return -(-self.kernels // self.drains)
 
     @property
+    def groups(self):
+        """Most groups of kernels of a layer."""
+        return -(-self.kernel_depth // self.kernels)
+
+    @property
     def least(self):
         """Cycles that a tile takes at least: sums leave kernels row by row, one a cycle.
 
@@ -200,7 +205,7 @@ class Descriptor(data.StructLayout):
     def __init__(self, parameters):
         p = parameters
         tiles = range(-(-p.longest // p.tile) + 1)
-        groups = range(-(-p.kernel_depth // p.kernels) + 1)
+        groups = range(p.groups + 1)
         window = ceil_log2(p.window_depth)
         super().__init__(
             {

@@ -33,11 +33,10 @@ class Result(data.StructLayout):
 
     def __init__(self, parameters):
         p = parameters
-        groups = -(-p.kernel_depth // p.kernels)
         super().__init__(
             {
                 "place": range(p.output_depth // 2),  # in the memory of a drain
-                "first": range(groups * p.per_drain),  # of its kernels
+                "first": range(p.groups * p.per_drain),  # of its kernels
                 "bank": 1,
                 "ends_band": 1,
                 "ends_layer": 1,

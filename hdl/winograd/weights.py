@@ -65,11 +65,10 @@ class BiasLoad(data.StructLayout):
 
     def __init__(self, parameters):
         p = parameters
-        groups = -(-p.kernel_depth // p.kernels)
         super().__init__(
             {
                 "drains": p.drains,
-                "first": range(groups * p.per_drain),
+                "first": range(p.groups * p.per_drain),
                 "half": 1,
                 "bias": signed(BIAS_WIDTH),
             }

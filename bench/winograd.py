@@ -22,8 +22,8 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
 LFE5U-85F in speed grade 6. ``lut`` counts LUT4 and two for each CCU2C, a pair of bits of carry;
 ``cells`` is what nextpnr used, LUT RAM included. A core is the arithmetic of a unit with one
-kernel, from windows to rounded results, and memory for its weights. A second of the clock is so many operations: two
-for each product of a direct convolution.
+kernel, from windows to rounded results, and memory for its weights. A second of the clock is so
+many operations: two for each product of a direct convolution.
 """
 
 import argparse

@@ -85,10 +85,10 @@ class Order(wiring.Signature):
 
 
 def skewed(m, rows, *, size, name):
-    """Numbers of a square, of which each row is a cycle later than the one above.
+    """Numbers of a square, each row a cycle later than the one above.
 
     Rows of a kernel are far from each other, so that what all of them need goes from one to the
-    next; and by what they have in common, numbers are late by the same.
+    next. Numbers for a row have to be as late as what it is told that way.
     """
     later = Signal.like(rows, name=name)
     for n in range(size**2):

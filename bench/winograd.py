@@ -98,7 +98,7 @@ class Core(wiring.Component):
     """
 
     _HOP = ("weight", "ends", "load", "clear")
-    _DRAIN = ("result", "shift", "low", "high", "half", "bias")
+    _SETTINGS = ("shift", "low", "high", "half", "bias")
 
     def __init__(self, parameters: Parameters) -> None:
         p = parameters
@@ -112,7 +112,7 @@ class Core(wiring.Component):
                 "i": self._transform.signature.members["i"],
                 "o": drain["o"],
                 **{name: hop[name].flip() for name in self._HOP},
-                **{name: drain[name] for name in self._DRAIN},
+                **{name: drain[name] for name in ("result", *self._SETTINGS)},
             }
         )
 
@@ -130,7 +130,12 @@ class Core(wiring.Component):
             drain.sums[0].eq(kernel.o),
             drain.begins.eq(delayed(m, self.ends, cycles=wait, name="begins")),
             drain.clear.eq(self.clear),
-            *(getattr(drain, name).eq(getattr(self, name)) for name in self._DRAIN),
+            drain.result.eq(self.result),
+            # In a register near the drain, as a unit has them.
+            *(
+                getattr(drain, name).eq(delayed(m, getattr(self, name), cycles=1, name=name))
+                for name in self._SETTINGS
+            ),
             self.o.eq(drain.o),
         ]
         return m

@@ -104,17 +104,16 @@ class Decode(wiring.Component):
             bits = Mux(of_word, behind.as_value(), word.entries.as_value())
             return bits.word_select(number, len(bits) // 2)
 
-        # A weight that belongs to an escape may just be coming in; until then the escape waits.
-        # What is not waited for is known early: an escape in front of another one goes alone.
+        # A weight that belongs to an escape may just be coming in; until then the escape waits. One
+        # in front of another one goes alone, but only once that is in line, which is known early.
         front = data.View(slot["entry"].shape, Mux(gone, behind[1], behind[0]))
         second = Signal(slot)
-        pair, waits, meets = Signal(), Signal(), Signal()
+        pair, waits = Signal(), Signal()
         m.d.comb += [
             second.entry.eq(Mux(some, front, word.entries[0])),
             second.last.eq(Mux(some, behind_last & ~both, word.last & ~word.both)),
             pair.eq(escape & ~(some & front.escape)),
-            meets.eq(self.i.valid & ~word.entries[0].escape),
-            waits.eq(escape & ~some & ~meets),
+            waits.eq(escape & ~(some | (self.i.valid & ~word.entries[0].escape))),
             self.works.eq((weight | escape) & ~waits),
             self.gives.eq((weight | pair) & ~waits),
         ]

@@ -17,6 +17,6 @@ def test_depth_of_a_queue(queue, depth):
 
 def test_depth_of_a_segment_queue():
     shape = Segment(64, 3, 8)
-    with pytest.raises(ValueError, match="^depth must be more than 6, not 6$"):
-        SegmentQueue(shape, depth=6)
-    assert SegmentQueue(shape, depth=7).depth == 7
+    with pytest.raises(ValueError, match="^depth must be more than 7, not 7$"):
+        SegmentQueue(shape, depth=7)
+    assert SegmentQueue(shape, depth=8).depth == 8

@@ -189,8 +189,9 @@ def _pipeline(laid: Plan, cycles: list[SimpleNamespace]) -> str:
     for n, now in enumerate(shown):
         if now.step_valid:
             step = now.step
-            name = f"x{column + step.lane}={step.activation}" if step.nonzero else "zeros"
-            cell(n, "step", name, step.activation if step.nonzero else None)
+            activation = shown[n + 1].step.activation if step.nonzero else None
+            name = f"x{column + step.lane}={activation}" if step.nonzero else "zeros"
+            cell(n, "step", name, activation)
             column += step.done * DEVICE.scan_width
         for e in range(2):
             segment, word, term = (getattr(now, f"{x}_{e}") for x in ("segment", "word", "term"))

@@ -91,9 +91,13 @@ async def gives_segments(dut: Any, name: str, gaps: float) -> None:
         told = isinstance(event, tuple)
         unit.valid.value = told
         # What is not valid is arbitrary.
-        unit.step.value = (
-            pack(component.step.shape(), event[1]) if told else random.getrandbits(len(unit.step))
-        )
+        layout = component.step.shape()
+        fields = event[1] if told else unpack(layout, random.getrandbits(len(unit.step)))
+        # The activation comes a cycle later.
+        earlier = schedule[n - 1] if n else None
+        if isinstance(earlier, tuple):
+            fields = {**fields, "activation": earlier[1]["activation"]}
+        unit.step.value = pack(layout, fields)
         unit.origin.value = event.value if isinstance(event, Origin) else 0
         await unit.cycle()
         before = schedule[n - Counts.LATENCY] if n >= Counts.LATENCY else None

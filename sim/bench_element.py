@@ -54,7 +54,8 @@ class Driver:
         self.control: dict[str, Any] = {"delta_width": [0, 0], "codebook": [0, 0]}
         self.codebook = [corners(self.c.weight_width) for _ in range(self.c.codebook_depth)]
         # What is yet to be told: changes of control where a run begins, and steps.
-        self.waiting: deque[tuple[Origin, int, Layer] | int] = deque()
+        self.waiting: deque[tuple[Origin, int, Layer] | dict[str, int]] = deque()
+        self.activation = 0  # of the last step
         self.gaps = 0.0
         self.blocks = 0, 0  # where the counts of the newest run begin and end
         self.expected = [[0] * self.c.row_depth for _ in range(2)]
@@ -72,15 +73,20 @@ class Driver:
         """
         self.control["origin"] = Origin.NONE.value
         self.unit.step_valid.value = 0
+        fields: dict[str, int] = {}
         if self.waiting and random.random() >= self.gaps:
-            if not isinstance(self.waiting[0], int):
+            if not isinstance(self.waiting[0], dict):
                 origin, bank, layer = self.waiting.popleft()
                 self.control["origin"] = origin.value
                 self.control["delta_width"][bank] = layer.delta_width
                 self.control["codebook"][bank] = layer.base
             elif not self.held[0]:
-                self.unit.step.value = self.waiting.popleft()
+                fields = self.waiting.popleft()
                 self.unit.step_valid.value = 1
+        # The activation comes a cycle later.
+        layout = self.unit.component.step.shape()
+        self.unit.step.value = pack(layout, {**fields, "activation": self.activation})
+        self.activation = fields.get("activation", 0)
         self.unit.control.value = pack(Control(self.c), self.control)
         self.unit.drained_in.value = passed = random.getrandbits(self.c.accumulator_width)
         await self.unit.cycle()
@@ -117,7 +123,7 @@ class Driver:
 
     def tell(self, origin: Origin, bank: int, layer: Layer, activations: list[int]) -> None:
         """Tell of a run as soon as what waits already has been told."""
-        c, layout = self.c, self.unit.component.step.shape()
+        c = self.c
         first, following = self.blocks
         first = {Origin.FIRST: 0, Origin.SAME: first, Origin.NEXT: following}[origin]
         self.blocks = first, first + len(activations) // c.scan_width
@@ -136,7 +142,7 @@ class Driver:
                     "bank": bank,
                     "block": first + at // c.scan_width,
                 }
-                self.waiting.append(pack(layout, fields))
+                self.waiting.append(fields)
         self.phase[bank] ^= 1
         for column, activation in zip(layer.columns, activations, strict=True):
             for row, code in enumerate(column):

@@ -115,7 +115,8 @@ class Counts(wiring.Component):
         m.d.sync += word.eq(read.data)
 
         valid = delayed(m, self.valid, cycles=2, name="valid")
-        step = delayed(m, self.step, cycles=2, name="step")
+        earlier_step = delayed(m, self.step, cycles=1, name="earlier_step")
+        step = delayed(m, earlier_step, cycles=1, name="step")
         ahead = Signal(range(self.weight_depth))
         total = Signal(range(self.weight_depth))
         counts_ahead, counts_total = self._add_up(word, step.lane)
@@ -124,7 +125,7 @@ class Counts(wiring.Component):
             ahead.eq(counts_ahead),
             total.eq(Mux(valid & step.done, counts_total, 0)),
             self.segment.count.eq(count),
-            self.segment.activation.eq(step.activation),
+            self.segment.activation.eq(earlier_step.activation),
             self.segment.final.eq(step.final),
             self.segment.bank.eq(step.bank),
             self.segment_valid.eq(valid & (step.final | (count != 0))),

@@ -58,7 +58,7 @@ class Step(data.StructLayout):
     def __init__(self, scan_width, activation_width, depth):
         super().__init__(
             {
-                "activation": signed(activation_width),
+                "activation": signed(activation_width),  # of the step before, which takes long
                 "lane": range(scan_width),  # which column of the block it belongs to
                 "nonzero": 1,  # otherwise there is no activation, only the end of a block
                 "done": 1,  # last step of a block
@@ -73,8 +73,9 @@ class Scan(wiring.Component):
     """Takes blocks of activations and tells their non-zeros, lowest lane first, one a cycle.
 
     A block with n non-zeros costs max(n, 1) cycles: its end must be told even if it is all zero,
-    for the elements count columns. A step is told one cycle after its block is seen. There is no
-    backpressure on steps, but none is begun in a cycle with ``hold``.
+    for the elements count columns. A step is told one cycle after its block is seen, and its
+    activation in the cycle behind that. There is no backpressure on steps, but none is begun in a
+    cycle with ``hold``.
 
     Parameters
     ----------
@@ -138,6 +139,10 @@ class Scan(wiring.Component):
         m.d.comb += rest.eq(_behind_first(left))
         done = Mux(within, ends, ~_behind_first(share.block.nonzero).any())
 
+        # To find the activation takes longer than to find its lane.
+        activations = Signal.like(share.block.activations)
+        m.d.sync += self.step.activation.eq(activations[self.step.lane])
+
         go = Signal()
         m.d.comb += go.eq(self.i.valid & self.busy & ~self.hold)
         m.d.comb += self.i.ready.eq(go & done)
@@ -149,7 +154,7 @@ class Scan(wiring.Component):
                 within.eq(~done),
                 remaining.eq(rest),
                 ends.eq(~_behind_first(rest).any()),
-                self.step.activation.eq(share.block.activations[lane]),
+                activations.eq(share.block.activations),
                 self.step.lane.eq(lane),
                 self.step.nonzero.eq(left.any()),
                 self.step.done.eq(done),

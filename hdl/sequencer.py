@@ -199,17 +199,21 @@ class Sequencer(wiring.Component):
         m.submodules.cycles = cycles = Memory(shape=c.counter_width, depth=c.layer_depth, init=[])
         so_far, sums = cycles.read_port(domain="comb"), cycles.write_port()
         elapsed = Signal(c.counter_width)
-        adds = Signal()
+        reads, adds = Signal(), Signal()
         adds_to = Signal.like(self.number)
         took = Signal.like(elapsed)
-        m.d.sync += [adds.eq(self.finish & self.running), adds_to.eq(self.number)]
-        m.d.sync += took.eq(elapsed + 1)
+        before = Signal.like(elapsed)
+        # No two runs end in such short time.
+        m.d.sync += [reads.eq(self.finish & self.running), adds.eq(reads)]
+        m.d.sync += before.eq(so_far.data)
+        with m.If(self.finish):
+            m.d.sync += [adds_to.eq(self.number), took.eq(elapsed + 1)]
         tail = Signal(range(len(COUNTERS) * c.elements + 1))
         moves = Signal()
         m.d.comb += [
-            so_far.addr.eq(Mux(adds, adds_to, place)),
+            so_far.addr.eq(Mux(reads | adds, adds_to, place)),
             sums.addr.eq(so_far.addr),
-            sums.data.eq(so_far.data + took),
+            sums.data.eq(before + took),
             sums.en.eq(adds),
             # The chain of counters moves a cycle after one was taken.
             self.counters.valid.eq(reporting & ~self.shift),

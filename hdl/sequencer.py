@@ -208,7 +208,8 @@ class Sequencer(wiring.Component):
         m.d.sync += before.eq(so_far.data)
         with m.If(self.finish):
             m.d.sync += [adds_to.eq(self.number), took.eq(elapsed + 1)]
-        tail = Signal(range(len(COUNTERS) * c.elements + 1))
+        chained = Signal()  # whether the counters of the elements are told
+        tail = Signal(range(len(COUNTERS) * c.elements))  # counters to come after that at hand
         moves = Signal()
         m.d.comb += [
             so_far.addr.eq(Mux(reads | adds, adds_to, place)),
@@ -217,25 +218,25 @@ class Sequencer(wiring.Component):
             sums.en.eq(adds),
             # The chain of counters moves a cycle after one was taken.
             self.counters.valid.eq(reporting & ~self.shift),
-            self.counters.payload.eq(Mux(tail == 0, so_far.data, self.counter)),
+            self.counters.payload.eq(Mux(chained, self.counter, so_far.data)),
             moves.eq(self.counters.valid & self.counters.ready),
         ]
-        m.d.sync += self.shift.eq(moves & (tail != 0))
+        m.d.sync += self.shift.eq(moves & chained)
         with m.If(self.finish | ~self.running):
             m.d.sync += elapsed.eq(0)
         with m.Else():
             m.d.sync += elapsed.eq(elapsed + 1)
-        with m.If((clears == 3) | (moves & (tail == 0))):
+        with m.If((clears == 3) | (moves & ~chained)):
             m.d.comb += [sums.data.eq(0), sums.en.eq(1)]
             m.d.sync += place.eq(Mux(place == c.layer_depth - 1, 0, place + 1))
         with m.If(self.report):
             m.d.sync += [reporting.eq(1), place.eq(0)]
-        with m.If(moves & (tail == 0) & (place == c.layer_depth - 1)):
-            m.d.sync += tail.eq(len(COUNTERS) * c.elements)
-        with m.If(moves & (tail != 0)):
+        with m.If(moves & ~chained & (place == c.layer_depth - 1)):
+            m.d.sync += [chained.eq(1), tail.eq(len(COUNTERS) * c.elements - 1)]
+        with m.If(moves & chained):
             m.d.sync += tail.eq(tail - 1)
-            with m.If(tail == 1):
-                m.d.sync += reporting.eq(0)
+            with m.If(tail == 0):
+                m.d.sync += [chained.eq(0), reporting.eq(0)]
 
         return m
 

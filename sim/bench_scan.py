@@ -58,8 +58,9 @@ def early(step: dict[str, int]) -> dict[str, int]:
 
 def share(unit: Unit, block: list[int], final: bool) -> int:
     nonzero = sum((activation != 0) << n for n, activation in enumerate(block))
-    fields = {"block": {"activations": block, "nonzero": nonzero}, "final": final}
-    return pack(unit.component.i.payload.shape(), fields)
+    fields = {"activations": block, "nonzero": nonzero}
+    few = nonzero.bit_count() <= 1
+    return pack(unit.component.i.payload.shape(), {"block": fields, "few": few, "final": final})
 
 
 async def feed(unit: Unit, vectors: list[list[list[int]]], stall: float) -> None:

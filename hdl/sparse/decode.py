@@ -111,7 +111,7 @@ class Decode(wiring.Component):
         pair, waits = Signal(), Signal()
         m.d.comb += [
             second.entry.eq(Mux(some, front, word.entries[0])),
-            second.last.eq(Mux(some, behind_last & ~both, word.last & ~word.both)),
+            second.last.eq(Mux(some, behind_last & ~both, self.i.valid & word.last & ~word.both)),
             pair.eq(escape & ~(some & front.escape)),
             waits.eq(escape & ~(some | (self.i.valid & ~word.entries[0].escape))),
             self.works.eq((weight | escape) & ~waits),
@@ -132,15 +132,15 @@ class Decode(wiring.Component):
             self.term.activation.eq(head_tag.activation),
             self.term.bank.eq(head_tag.bank),
         ]
-        ends = Mux(pair, second.last, head.last)
-        taken = there & ~waits
-        with m.If(taken & ends):
+        # An escape that waits does not end a segment, nor does one that it may wait for.
+        ends = there & Mux(pair, second.last, head.last)
+        with m.If(ends):
             m.d.sync += row.eq(-1)
-        with m.Elif(taken):
+        with m.Elif(there & ~waits):
             m.d.sync += row.eq(reached)
         # An escape need not be in the last word of its segment.
         final = Mux(pair, Mux(some, behind_tag.final, word.final), head_tag.final)
-        with m.If(taken & ends & final):
+        with m.If(ends & final):
             m.d.sync += self.finished.eq(self.finished ^ (1 << head_tag.bank))
 
         # A word comes in if no more than one entry remains. The next head is the first entry that

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.sparse.drain import Drain, Scaling
 from hdl.sparse.element import Control, Element, Load
 from hdl.sparse.run import Origin
-from hdl.sparse.scan import Block, Scan, Share
+from hdl.sparse.scan import Block, Scan, Share, few
 from hdl.streams import Queue, delayed
 from hdl.verilog import shared
 
@@ -252,10 +252,15 @@ class Engine(wiring.Component):
             m.d.sync += [undealt.eq(undealt - 1), dealing.eq(undealt != 1)]
             m.d.sync += final.eq(final | (undealt == 1 + Mux(split, c.ways, 1)))
         m.d.comb += deals.eq(self.i.valid & self.i.ready)
+        dealt = Signal(share)
+        m.d.comb += [
+            dealt.block.eq(self.i.payload),
+            dealt.few.eq(few(self.i.p.nonzero)),
+            dealt.final.eq(final),
+        ]
         if c.ways == 1:
             m.d.comb += [
-                scans[0].i.p.block.eq(self.i.payload),
-                scans[0].i.p.final.eq(final),
+                scans[0].i.payload.eq(dealt),
                 scans[0].i.valid.eq(self.i.valid),
                 self.i.ready.eq(scans[0].i.ready),
             ]
@@ -275,6 +280,8 @@ class Engine(wiring.Component):
         room = Mux(split, ready.bit_select(turn, 1), ready.all())
         m.d.comb += self.i.ready.eq(dealing & room)
         for n, queue in enumerate(queues):
-            m.d.comb += [queue.i.p.block.eq(self.i.payload), queue.i.p.final.eq(final)]
-            m.d.comb += queue.i.valid.eq(deals & (~split | (turn == n)))
+            m.d.comb += queue.i.payload.eq(dealt)
+            # A queue looks at its own room by itself.
+            others = Cat(ready[k] for k in range(c.ways) if k != n).all()
+            m.d.comb += queue.i.valid.eq(self.i.valid & dealing & Mux(split, turn == n, others))
         return split

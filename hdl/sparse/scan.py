@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.sparse.run import Origin
 
-__all__ = ["Block", "Scan", "Share", "Step"]
+__all__ = ["Block", "Scan", "Share", "Step", "few"]
 
 
 class Block(data.StructLayout):
@@ -30,7 +30,7 @@ class Block(data.StructLayout):
 
 
 class Share(data.StructLayout):
-    """A block, and whether it is the last one of its run for a scan.
+    """A block as it is dealt out to a scan.
 
     Parameters
     ----------
@@ -39,7 +39,13 @@ class Share(data.StructLayout):
     """
 
     def __init__(self, scan_width, activation_width):
-        super().__init__({"block": Block(scan_width, activation_width), "final": 1})
+        super().__init__(
+            {
+                "block": Block(scan_width, activation_width),
+                "few": 1,  # whether no more than one of its activations is not zero
+                "final": 1,  # whether it is the last one of the run for this scan
+            }
+        )
 
 
 class Step(data.StructLayout):
@@ -137,7 +143,7 @@ class Scan(wiring.Component):
                 m.d.comb += lane.eq(n)
         rest = Signal(self.scan_width)
         m.d.comb += rest.eq(_behind_first(left))
-        done = Mux(within, ends, ~_behind_first(share.block.nonzero).any())
+        done = Mux(within, ends, share.few)
 
         # To find the activation takes longer than to find its lane.
         activations = Signal.like(share.block.activations)
@@ -153,7 +159,7 @@ class Scan(wiring.Component):
             m.d.sync += [
                 within.eq(~done),
                 remaining.eq(rest),
-                ends.eq(~_behind_first(rest).any()),
+                ends.eq(few(rest)),
                 activations.eq(share.block.activations),
                 self.step.lane.eq(lane),
                 self.step.nonzero.eq(left.any()),
@@ -181,6 +187,11 @@ class Scan(wiring.Component):
                 m.d.sync += first_block.eq(block)
 
         return m
+
+
+def few(bits):
+    """Whether no more than one of ``bits`` is set."""
+    return ~_behind_first(bits).any()
 
 
 def _behind_first(bits):

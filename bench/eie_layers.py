@@ -55,7 +55,7 @@ import numpy as np
 import torch
 
 from golden.errors import MismatchError, PrunusError
-from golden.image import Layer, Network, to_bytes
+from golden.image import FullyConnected, Network, to_bytes
 from golden.network import run as golden_run
 from hdl.configuration import Configuration
 from mapping import Plan, plan
@@ -131,7 +131,7 @@ def make_network(benchmark: Benchmark, kind: str, seed: int, elements: int = 64)
     # Distinct weights, and a shift that brings sums back to the size of activations.
     codebook = 32 * np.array([0, *range(-7, 0), *range(1, 9)], np.int16)
     gain = 150 * math.sqrt(max(1, columns * benchmark.density * benchmark.activity))
-    layer = Layer(
+    layer = FullyConnected(
         name=benchmark.name,
         codes=rng.integers(1, 1 << CODE_WIDTH, int(starts[-1]), dtype=np.uint8),
         rows=np.concatenate(found),
@@ -264,7 +264,7 @@ def configuration(benchmark: Benchmark, elements: int) -> Configuration:
     )
 
 
-def eie_cycles(layer: Layer, nonzero: np.ndarray, elements: int, depth: int) -> np.ndarray:
+def eie_cycles(layer: FullyConnected, nonzero: np.ndarray, elements: int, depth: int) -> np.ndarray:
     """Cycles that EIE takes for a layer.
 
     Element ``row % elements`` owns a row. A gap of 16 or more of its rows takes padding entries,
@@ -279,7 +279,7 @@ def eie_cycles(layer: Layer, nonzero: np.ndarray, elements: int, depth: int) -> 
 
     Parameters
     ----------
-    layer : Layer
+    layer : FullyConnected
     nonzero : ndarray of bool, ``(vectors, inputs)``
     elements : int
     depth : int
@@ -310,7 +310,7 @@ def eie_cycles(layer: Layer, nonzero: np.ndarray, elements: int, depth: int) -> 
     return np.array(cycles)
 
 
-def eie_entries(layer: Layer, elements: int) -> np.ndarray:
+def eie_entries(layer: FullyConnected, elements: int) -> np.ndarray:
     """Entries of EIE's elements in each column, padding included, int64 ``(elements, inputs)``."""
     columns = layer.columns.astype(np.int64)
     local, element = np.divmod(layer.rows.astype(np.int64), elements)
@@ -336,7 +336,7 @@ def stored_bits(laid: Plan) -> int:
     return entries + counts
 
 
-def entropy(layer: Layer) -> float:
+def entropy(layer: FullyConnected) -> float:
     """Bits that a weight's code and the zeros in front of it have, each by how often it occurs."""
     positions = layer.columns.astype(np.int64) * layer.outputs + layer.rows
     bits = 0.0

@@ -286,12 +286,15 @@ def flipped(
     import torch
 
     from golden.fixed import limits, requantise
+    from golden.layers import FullyConnected
 
     names = [layer.name for layer in network.layers]
     if name not in names:
         raise click.UsageError(f"--flip must be one of {', '.join(names)}, not {name!r}")
     index = names.index(name)
     layer, shift = network.layers[index], network.shifts[index]
+    # Machines run no others yet.
+    assert isinstance(layer, FullyConnected)
     bounds = limits(network.activation_width, layer.activation)
     taken = activations(vectors, layers)[index]
     codebook = layer.codebook.astype(np.int64)

@@ -8,7 +8,7 @@ import click
 
 from cli.inputs import Options, accuracy, input_options, read_inputs
 from cli.output import Output, check_apart, check_target, percent
-from cli.runs import run_golden
+from cli.runs import answer_golden, run_golden
 from cli.verb import FILE, IMAGE, verb
 from golden.errors import MismatchError
 from golden.files import write_whole
@@ -44,7 +44,8 @@ def command(
     """Run a compressed network on the golden model.
 
     The golden model is the definition of right: plain PyTorch on integers. Every other machine has
-    to give the same bits. Without a source of vectors it takes the known answers in IMAGE, and
+    to give the same bits. Vectors are flat; those of feature maps go row by row, channels last.
+    Without a source of vectors it takes the known answers in IMAGE, and
     checks them, or else random vectors.
     """
     import numpy as np
@@ -57,8 +58,12 @@ def command(
     check_apart([answers, intermediates], [image, inputs["input_file"]])
     network = load(image)
     given = read_inputs(network, inputs)
-    layers = run_golden(network, given.vectors, output)
-    outputs = layers[-1].outputs
+    layers = []
+    if intermediates is None:
+        outputs = answer_golden(network, given.vectors, output)
+    else:
+        layers = run_golden(network, given.vectors, output)
+        outputs = layers[-1].outputs
     contents: dict[Path, bytes | str] = {}
     if answers is not None:
         buffer = io.BytesIO()
@@ -66,9 +71,9 @@ def command(
         contents[answers] = buffer.getvalue()
     if intermediates is not None:
         arrays = {"inputs": given.vectors}
-        for layer, found in zip(network.layers, layers, strict=True):
-            arrays[f"{layer.name}.accumulators"] = found.accumulators
-            arrays[f"{layer.name}.outputs"] = found.outputs
+        for layer, shape, found in zip(network.layers, network.shapes[1:], layers, strict=True):
+            for part, array in found._asdict().items():
+                arrays[f"{layer.name}.{part}"] = array.reshape(-1, *shape)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         contents[intermediates] = buffer.getvalue()

@@ -24,10 +24,12 @@ def command(output: Output, image: Path) -> None:
     sums up to the size of the file exactly.
     """
     from golden.image import digest, load
+    from golden.layers import Weighted
 
     network = load(image)
     ledger = ledger_document(network)
-    dense = 4 * sum(layer.outputs * (layer.inputs + 1) for layer in network.layers)
+    weighted = [layer for layer in network.layers if isinstance(layer, Weighted)]
+    dense = 4 * sum(layer.outputs * (layer.inputs + 1) for layer in weighted)
     document: dict[str, Any] = {
         "image": image,
         "name": network.name,
@@ -38,24 +40,10 @@ def command(output: Output, image: Path) -> None:
         "activation_width": network.activation_width,
         "input_radix": network.input_radix,
         "inputs": network.inputs,
-        "outputs": network.layers[-1].outputs,
+        "input_shape": network.input_shape,
+        "outputs": network.outputs,
         "known_answers": 0 if network.known_inputs is None else len(network.known_inputs),
-        "layers": [
-            {
-                "name": layer.name,
-                "outputs": layer.outputs,
-                "inputs": layer.inputs,
-                "nonzeros": layer.nonzeros,
-                "density": layer.density,
-                "code_width": layer.code_width,
-                "weight_radix": layer.weight_radix,
-                "output_radix": layer.output_radix,
-                "shift": shift,
-                "accumulator_bits": layer.accumulator_bits(network.activation_width),
-                "activation": layer.activation,
-            }
-            for layer, shift in zip(network.layers, network.shifts, strict=True)
-        ],
+        "layers": _layers(network),
         "ledger": ledger,
     }
     if output.emit(document):
@@ -70,8 +58,16 @@ def command(output: Output, image: Path) -> None:
         f"the {dense:,} of float32",
         "",
     )
+    tensors = ["input", *(layer.name for layer in network.layers)]
     columns = {
         "layer": "name",
+        "kind": "kind",
+        "takes": "sources",
+        "shape": "shape",
+        "window": "kernel",
+        "step": "stride",
+        "padding": "padding",
+        "groups": "groups",
         "outputs": "outputs",
         "inputs": "inputs",
         "non-zeros": "nonzeros",
@@ -83,12 +79,46 @@ def command(output: Output, image: Path) -> None:
         "sum bits": "accumulator_bits",
         "activation": "activation",
     }
+    # What no layer has takes no column.
+    columns = {
+        title: key
+        for title, key in columns.items()
+        if any(layer[key] is not None for layer in document["layers"])
+    }
     rows = []
     for layer in document["layers"]:
-        shown = {**layer, "density": percent(layer["density"])}
+        shown = {key: _sides(x) if isinstance(x, tuple) else x for key, x in layer.items()}
+        shown["sources"] = ", ".join(tensors[k] for k in layer["sources"])
+        if layer["density"] is not None:
+            shown["density"] = percent(layer["density"])
         rows.append([shown[key] for key in columns.values()])
     output.table("Layers", list(columns), rows)
     show_ledger(output, ledger)
+
+
+def _layers(network: "Network") -> list[dict[str, Any]]:
+    """The layers as JSON has them; null is what layers of a kind do not have."""
+    from golden.layers import Weighted
+    from golden.metadata import content, describe
+
+    found = []
+    for index, (layer, own) in enumerate(zip(network.layers, network.sources, strict=True)):
+        fields = content(describe(layer, own))
+        found.append(
+            {
+                "name": fields.pop("layer"),
+                **fields,
+                "shape": network.shapes[index + 1],
+                "density": layer.density if isinstance(layer, Weighted) else None,
+                "shift": network.shifts[index],
+                "accumulator_bits": network.accumulator_bits[index],
+            }
+        )
+    return found
+
+
+def _sides(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def ledger_document(network: "Network") -> dict[str, Any]:
@@ -107,7 +137,7 @@ def ledger_document(network: "Network") -> dict[str, Any]:
 def show_ledger(output: Output, ledger: dict[str, Any]) -> None:
     """The ledger as a table; see :func:`ledger_document`."""
     layers: dict[str, dict[str, int]] = ledger["layers"]
-    fields = list(next(iter(layers.values())))
+    fields = list(next(iter(layers.values()), ()))
     rows: list[list[str | int | None]] = [
         [name, *(sizes[field] for field in fields), sum(sizes.values())]
         for name, sizes in layers.items()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from golden.image import Network
     from mapping import Plan
 
-__all__ = ["Golden", "Predicted", "activations", "predict_run", "run_golden"]
+__all__ = ["Golden", "Predicted", "activations", "answer_golden", "predict_run", "run_golden"]
 
 # Vectors at a time. The predictor takes memory for each of them times elements times columns.
 _GOLDEN = 1000
@@ -43,11 +43,11 @@ def run_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> l
     import numpy as np
     import torch
 
-    from golden.network import run
+    from golden.network import batch_size, run
 
     parts = []
     with output.progress("golden model", len(vectors)) as advance:
-        for first, last in _slices(len(vectors), _GOLDEN):
+        for first, last in _slices(len(vectors), min(_GOLDEN, batch_size(network))):
             results = run(network, torch.from_numpy(vectors[first:last].astype(np.int64)))
             parts.append([(sums.numpy(), outs.numpy().astype(np.int16)) for sums, outs in results])
             advance(last)
@@ -55,8 +55,24 @@ def run_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> l
     return [Golden(*map(np.concatenate, zip(*layer, strict=True))) for layer in layers]
 
 
+def answer_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> "np.ndarray":
+    """What the last layer makes of ``vectors``, int16 ``(batch, outputs)``, in little memory."""
+    import numpy as np
+    import torch
+
+    from golden.network import answers, batch_size
+
+    parts = []
+    with output.progress("golden model", len(vectors)) as advance:
+        for first, last in _slices(len(vectors), min(_GOLDEN, batch_size(network))):
+            found = answers(network, torch.from_numpy(vectors[first:last].astype(np.int64)))
+            parts.append(found.numpy().astype(np.int16))
+            advance(last)
+    return np.concatenate(parts)
+
+
 def activations(vectors: "np.ndarray", layers: list[Golden]) -> "list[np.ndarray]":
-    """What each layer takes: ``vectors``, then what the one before puts out."""
+    """What each layer of a chain takes: ``vectors``, then what the one before puts out."""
     return [vectors, *(layer.outputs for layer in layers[:-1])]
 
 

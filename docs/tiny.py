@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from golden.image import Layer, Network
+from golden.image import FullyConnected, Network
 from hdl.configuration import Configuration
 
 __all__ = ["DEVICE", "INPUT", "network"]
@@ -61,9 +61,9 @@ def network() -> Network:
     return Network("tiny", layers, activation_width=8, input_radix=0)
 
 
-def _layer(name: str, codes: str, *, bias: list[int], activation: str) -> Layer:
+def _layer(name: str, codes: str, *, bias: list[int], activation: str) -> FullyConnected:
     rows = codes.replace(".", "0").split("\n")[1:-1]
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         name,
         np.array([row.split() for row in rows], np.uint8),
         codebook=_CODEBOOK,

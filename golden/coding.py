@@ -1,4 +1,4 @@
-"""A layer as an image holds it: Huffman-coded codes and relative rows, and packed biases.
+"""Weights as an image holds them: Huffman-coded codes and relative rows, and packed biases.
 
 The matrix is flattened, and each non-zero stored as its code and the number of zeros before it.
 A symbol of the second stream skips as many zeros as its number says, and the non-zero behind them;
@@ -8,24 +8,27 @@ Huffman coding", ICLR 2016, section 3) stores relative indices so, with a zero w
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from golden import huffman
 from golden.errors import ImageError, brief
-from golden.layers import MAX_NONZEROS, Layer
+from golden.layers import MAX_NONZEROS, Weighted
 
-__all__ = ["MAX_GAP_WIDTH", "PARTS", "Spec", "Streams", "decode"]
+if TYPE_CHECKING:
+    from golden.metadata import Spec
+
+__all__ = ["MAX_GAP_WIDTH", "PARTS", "Streams", "decode"]
 
 MAX_GAP_WIDTH = 8
-# The tensors of a layer.
+# The tensors of a layer with weights.
 PARTS = ("codebook", "bias", "codes", "gaps")
 
 
 @dataclass(frozen=True)
 class Streams:
-    """A layer as it is stored."""
+    """The weights of a layer as they are stored."""
 
     row_major: bool
     gap_width: int
@@ -39,7 +42,7 @@ class Streams:
     bias: np.ndarray
 
     @classmethod
-    def of(cls, layer: Layer) -> "Streams":
+    def of(cls, layer: Weighted) -> "Streams":
         """The smallest form of ``layer`` there is in this format."""
         row_major, gap_width, gaps, codes = _smallest_form(layer)
         escape = 2**gap_width - 1
@@ -84,54 +87,19 @@ class Streams:
         }
 
 
-class Spec(NamedTuple):
-    """What the metadata say of a layer; each field is a column there, a JSON list."""
-
-    layer: str
-    outputs: int
-    nonzeros: int
-    code_width: int
-    weight_radix: int
-    output_radix: int
-    activation: str
-    bias_width: int
-    row_major: int
-    gap_width: int
-    escapes: int
-
-    @classmethod
-    def of(cls, layer: Layer, streams: Streams) -> "Spec":
-        return cls(
-            layer=layer.name,
-            outputs=layer.outputs,
-            nonzeros=layer.nonzeros,
-            code_width=layer.code_width,
-            weight_radix=layer.weight_radix,
-            output_radix=layer.output_radix,
-            activation=layer.activation,
-            bias_width=streams.bias_width,
-            row_major=int(streams.row_major),
-            gap_width=streams.gap_width,
-            escapes=streams.escapes,
-        )
-
-
 def decode(
-    spec: Spec,
-    inputs: int,
+    spec: "Spec",
     codebook: np.ndarray,
     bias: np.ndarray,
     codes: np.ndarray,
     gaps: np.ndarray,
-) -> Layer:
-    """The layer that an image holds.
+) -> dict[str, np.ndarray]:
+    """The weights that an image holds: the arrays of a :class:`~golden.layers.Weighted` layer.
 
     Parameters
     ----------
     spec : Spec
-        What the metadata say of it, within bounds.
-    inputs : int
-        Number of columns.
+        What the metadata say of the layer, within bounds.
     codebook : ndarray of int16, ``(2**spec.code_width,)``
     bias : ndarray of uint8
         As many bytes as ``spec.outputs`` numbers of ``spec.bias_width`` bits take.
@@ -141,13 +109,13 @@ def decode(
     Raises
     ------
     ImageError
-        If the parts do not make a layer. The message names the layer and the field.
+        If the parts do not make a matrix. The message names the layer and the field.
     """
     about = f"layer {brief(spec.layer)}: "
     values = _unpack_stream(f"{about}codes", codes, 2**spec.code_width, spec.nonzeros)
     values = values.astype(np.uint8)
     positions = _positions(about, spec, gaps)
-    size = inputs * spec.outputs
+    inputs, size = spec.inputs, spec.inputs * spec.outputs
     if len(positions) and positions[-1] >= size:
         raise ImageError(
             f"{about}rows must lie within the matrix of {size} weights, "
@@ -163,21 +131,16 @@ def decode(
     else:
         rows = (positions % spec.outputs).astype(np.int32)
         starts = np.searchsorted(positions, np.arange(inputs + 1) * spec.outputs)
-    return Layer(
-        name=spec.layer,
-        codes=values,
-        rows=rows,
-        column_starts=starts,
-        codebook=codebook.astype(np.int16),
-        code_width=spec.code_width,
-        weight_radix=spec.weight_radix,
-        bias=_unpack_bias(about, bias, spec.bias_width, spec.outputs),
-        output_radix=spec.output_radix,
-        activation=spec.activation,
-    )
+    return {
+        "codes": values,
+        "rows": rows,
+        "column_starts": starts,
+        "codebook": codebook.astype(np.int16),
+        "bias": _unpack_bias(about, bias, spec.bias_width, spec.outputs),
+    }
 
 
-def _positions(about: str, spec: Spec, tensor: np.ndarray) -> np.ndarray:
+def _positions(about: str, spec: "Spec", tensor: np.ndarray) -> np.ndarray:
     """Where each non-zero lies in the flattened matrix, int64 ``(nonzeros,)``."""
     gaps = _unpack_stream(f"{about}gaps", tensor, 2**spec.gap_width, spec.nonzeros + spec.escapes)
     ends = gaps != 2**spec.gap_width - 1
@@ -190,7 +153,7 @@ def _positions(about: str, spec: Spec, tensor: np.ndarray) -> np.ndarray:
     return np.cumsum(gaps + ends, dtype=np.int64)[ends] - 1
 
 
-def _smallest_form(layer: Layer) -> tuple[bool, int, np.ndarray, np.ndarray]:
+def _smallest_form(layer: Weighted) -> tuple[bool, int, np.ndarray, np.ndarray]:
     """Whether row by row, the width of a gap, and gaps and codes in that order."""
     columns = layer.columns.astype(np.int64)
     by_column = columns * layer.outputs + layer.rows

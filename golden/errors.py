@@ -9,6 +9,7 @@ __all__ = [
     "PrunusError",
     "RecipeError",
     "ToolError",
+    "UnsupportedError",
     "brief",
 ]
 
@@ -25,6 +26,10 @@ class ImageError(PrunusError):
 
 class RecipeError(PrunusError):
     """A recipe of compression is wrong; the message names the key."""
+
+
+class UnsupportedError(PrunusError):
+    """A network has layers that a machine cannot run; the message names them."""
 
 
 class DataError(PrunusError):

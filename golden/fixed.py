@@ -7,7 +7,7 @@ nearest integer, and to the even one of two that are equally near.
 import torch
 from torch import Tensor
 
-__all__ = ["limits", "quantise", "requantise"]
+__all__ = ["check_within", "limits", "quantise", "requantise"]
 
 # A shift by 63 would leave no room in int64 for the half that decides the rounding.
 _MAX_SHIFT = 62
@@ -42,6 +42,26 @@ def limits(width: int, activation: str = "none") -> tuple[int, int]:
         raise ValueError(f"activation must be one of {_ACTIVATIONS}, not {activation!r}")
     high = 2 ** (width - 1) - 1
     return (0 if activation == "relu" else -high - 1), high
+
+
+def check_within(name: str, tensor: Tensor, width: int) -> None:
+    """Refuse what is not of integers of ``width`` bits.
+
+    Raises
+    ------
+    TypeError
+        If ``tensor`` is not of a signed integer dtype.
+    ValueError
+        If it has a value beyond ``width`` bits. The messages start with ``name``.
+    """
+    if tensor.is_floating_point() or tensor.is_complex() or not tensor.dtype.is_signed:
+        raise TypeError(f"{name} must be of a signed integer dtype, not {tensor.dtype}")
+    low, high = limits(width)
+    if tensor.numel() and (tensor.min() < low or tensor.max() > high):
+        raise ValueError(
+            f"{name} must lie within {low} to {high}, "
+            f"not {int(tensor.min())} to {int(tensor.max())}"
+        )
 
 
 def requantise(acc: Tensor, shift: int, low: int, high: int) -> Tensor:

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,16 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from golden import coding, container
-from golden.coding import Spec, Streams
+from golden import coding, container, metadata
+from golden.coding import Streams
 from golden.errors import DataError, ImageError, brief
 from golden.files import check_file, write_whole
-from golden.layers import MAX_LAYERS, MAX_NONZEROS, MAX_SIDE, Layer, Network
+from golden.layers import MAX_NONZEROS, FullyConnected, Layer, Network, Weighted
+from golden.metadata import KINDS, Spec, to_json
 
 __all__ = [
     "MAX_FILE",
     "MAX_MEMORY",
-    "Layer",
+    "FullyConnected",
     "Ledger",
     "Network",
     "digest",
@@ -37,7 +37,7 @@ MAX_FILE = 2**29
 MAX_MEMORY = 2**30
 
 _FORMAT = "prunus"
-_VERSION = "1"
+_VERSION = "2"
 # Memory that decoding takes whatever the size of the network: most is for the header.
 _FIXED = 2**26
 
@@ -50,8 +50,9 @@ class Ledger(NamedTuple):
     known_answers: int
     """Inputs and outputs kept as a test."""
     layers: dict[str, dict[str, int]]
-    """For each layer, bytes of its ``codes``, ``rows``, ``padding`` (the share of escapes in the
-    stream of relative rows), ``tables`` (of the Huffman codes), ``codebook`` and ``bias``."""
+    """For each layer with weights, bytes of its ``codes``, ``rows``, ``padding`` (the share of
+    escapes in the stream of relative rows), ``tables`` (of the Huffman codes), ``codebook`` and
+    ``bias``."""
 
     @property
     def total(self) -> int:
@@ -107,7 +108,7 @@ def to_bytes(network: Network) -> bytes:
     ImageError
         If the file would be one that :func:`from_bytes` refuses for its size.
     """
-    return _write(network, [Streams.of(layer) for layer in network.layers])
+    return _write(network, _streams(network))
 
 
 def from_bytes(data: bytes) -> Network:
@@ -135,28 +136,18 @@ def digest(network: Network) -> str:
     It does not depend on how the image is coded; ``docs/image.md`` says what it is taken of.
     """
     known = (network.known_inputs, network.known_outputs)
+    specs = map(metadata.describe, network.layers, network.sources)
     content = [
         network.name,
         network.activation_width,
         network.input_radix,
+        network.input_shape,
         0 if network.known_inputs is None else len(network.known_inputs),
-        [
-            [
-                layer.name,
-                layer.inputs,
-                layer.outputs,
-                layer.nonzeros,
-                layer.code_width,
-                layer.weight_radix,
-                layer.output_radix,
-                layer.activation,
-            ]
-            for layer in network.layers
-        ],
+        [list(metadata.content(spec).values()) for spec in specs],
     ]
-    total = hashlib.sha256(_json(content).encode())
+    total = hashlib.sha256(to_json(content).encode())
     arrays = [x for x in known if x is not None]
-    for layer in network.layers:
+    for layer in _weighted(network):
         arrays += [layer.codes, layer.rows, layer.column_starts, layer.codebook, layer.bias]
     for array in arrays:
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -174,39 +165,38 @@ def ledger(network: Network) -> Ledger:
     >>> ledger(network).total == len(to_bytes(network))
     True
     """
-    streams = [Streams.of(layer) for layer in network.layers]
-    layers = {
-        layer.name: stream.sizes() for layer, stream in zip(network.layers, streams, strict=True)
-    }
+    streams = _streams(network)
+    layers = {network.layers[index].name: stream.sizes() for index, stream in streams.items()}
     known = sum(2 * x.size for x in (network.known_inputs, network.known_outputs) if x is not None)
     unsplit = Ledger(0, known, layers)
     return unsplit._replace(header=len(_write(network, streams)) - unsplit.total)
 
 
-# The fields that say how much there is to read. Layer checks the others.
-_BOUNDS = {
-    "outputs": (1, MAX_SIDE),
-    "nonzeros": (0, MAX_NONZEROS),
-    "code_width": (2, 8),
-    "bias_width": (1, 32),
-    "row_major": (0, 1),
-    "gap_width": (1, coding.MAX_GAP_WIDTH),
-    "escapes": (0, MAX_NONZEROS),
-}
-_SCALARS = ("format", "version", "name", "activation_width", "input_radix", "inputs", "digest")
+_SCALARS = ("format", "version", "name", "activation_width", "input_radix", "input_shape", "digest")
 
 
-def _write(network: Network, streams: list[Streams]) -> bytes:
-    specs = [Spec.of(*pair) for pair in zip(network.layers, streams, strict=True)]
-    columns = zip(Spec._fields, zip(*specs, strict=True), strict=True)
-    metadata = {
+def _weighted(network: Network) -> list[Weighted]:
+    return [layer for layer in network.layers if isinstance(layer, Weighted)]
+
+
+def _streams(network: Network) -> dict[int, Streams]:
+    """The weights of each layer that has some, by its index."""
+    layers = enumerate(network.layers)
+    return {index: Streams.of(one) for index, one in layers if isinstance(one, Weighted)}
+
+
+def _write(network: Network, streams: dict[int, Streams]) -> bytes:
+    specs = list(map(metadata.describe, network.layers, network.sources))
+    for index, stream in streams.items():
+        specs[index] = metadata.coded(specs[index], stream)
+    texts = {
         "format": _FORMAT,
         "version": _VERSION,
         "name": network.name,
         "activation_width": str(network.activation_width),
         "input_radix": str(network.input_radix),
-        "inputs": str(network.inputs),
-        **{field: _json(column) for field, column in columns},
+        "input_shape": to_json(network.input_shape),
+        **metadata.write(specs),
         "digest": digest(network),
     }
     tensors = {}
@@ -214,73 +204,55 @@ def _write(network: Network, streams: list[Streams]) -> bytes:
         tensors["known_inputs"] = network.known_inputs
         tensors["known_outputs"] = network.known_outputs
     # Tensors of 16 bits come first, to lie at even addresses.
-    tensors |= {f"{index}.codebook": stream.codebook for index, stream in enumerate(streams)}
-    for index, stream in enumerate(streams):
+    tensors |= {f"{index}.codebook": stream.codebook for index, stream in streams.items()}
+    for index, stream in streams.items():
         tensors |= stream.tensors(index)
-    data = container.write(tensors, metadata)
-    _check_size(len(data), network.inputs, specs, tensors)
+    data = container.write(tensors, texts)
+    _check_size(len(data), specs, tensors)
     return data
 
 
 def _read(data: bytes) -> tuple[Network, str]:
     """The network in a file, and the digest that the file states."""
-    metadata, tensors = container.read(data)
-    if "format" not in metadata:
+    texts, tensors = container.read(data)
+    if "format" not in texts:
         raise ImageError("is not a Prunus image")
     for field, value in ("format", _FORMAT), ("version", _VERSION):
-        if metadata.get(field) != value:
-            raise ImageError(f"{field} must be {value!r}, not {brief(metadata.get(field))}")
-    _check_names("metadata", metadata.keys(), {*_SCALARS, *Spec._fields})
-    inputs = _number(metadata, "inputs", 1, MAX_SIDE)
-    specs = _specs(metadata)
+        if texts.get(field) != value:
+            raise ImageError(f"{field} must be {value!r}, not {brief(texts.get(field))}")
+    optional = texts.keys() & set(Spec._fields)
+    _check_names("metadata", texts.keys(), {*_SCALARS, *metadata.REQUIRED, *optional})
+    specs = metadata.read(texts)
     _check_tensors(specs, tensors)
-    _check_size(len(data), inputs, specs, tensors)
-    layers = []
-    for index, spec in enumerate(specs):
-        parts = {part: tensors[f"{index}.{part}"] for part in coding.PARTS}
-        layers.append(coding.decode(spec, inputs, **parts))
-        inputs = spec.outputs
+    _check_size(len(data), specs, tensors)
     network = Network(
-        name=metadata["name"],
-        layers=tuple(layers),
-        activation_width=_number(metadata, "activation_width", 8, 16),
-        input_radix=_number(metadata, "input_radix", 0, 15),
+        name=texts["name"],
+        layers=tuple(_layer(index, spec, tensors) for index, spec in enumerate(specs)),
+        activation_width=_number(texts, "activation_width", 8, 16),
+        input_radix=_number(texts, "input_radix", 0, 15),
         known_inputs=_known(tensors, "known_inputs"),
         known_outputs=_known(tensors, "known_outputs"),
+        input_shape=container.parse_json(texts["input_shape"], "input_shape"),
+        sources=tuple(spec.sources for spec in specs),
     )
-    return network, metadata["digest"]
+    return network, texts["digest"]
 
 
-def _specs(metadata: dict[str, str]) -> list[Spec]:
-    columns = []
-    for field in Spec._fields:
-        column = container.parse_json(metadata[field], field)
-        if not isinstance(column, list):
-            raise ImageError(f"{field} must be a list, one element a layer")
-        columns.append(column)
-    count = len(columns[0])
-    if not 1 <= count <= MAX_LAYERS:
-        raise ImageError(f"layer must name 1 to {MAX_LAYERS} layers, not {count}")
-    for field, column in zip(Spec._fields, columns, strict=True):
-        if len(column) != count:
-            raise ImageError(f"{field} must have {count} elements, one a layer, not {len(column)}")
-    specs = [Spec(*values) for values in zip(*columns, strict=True)]
-    for spec in specs:
-        for field, (low, high) in _BOUNDS.items():
-            value = getattr(spec, field)
-            if type(value) is not int or not low <= value <= high:
-                raise ImageError(
-                    f"layer {brief(spec.layer)}: {field} must be an integer from {low} to {high}, "
-                    f"not {brief(value)}"
-                )
-    return specs
+def _layer(index: int, spec: Spec, tensors: dict[str, np.ndarray]) -> Layer:
+    fields = spec.own
+    if spec.has_weights:
+        parts = {part: tensors[f"{index}.{part}"] for part in coding.PARTS}
+        fields |= coding.decode(spec, **parts)
+    return KINDS[spec.kind](
+        name=spec.layer, output_radix=spec.output_radix, activation=spec.activation, **fields
+    )
 
 
-def _number(metadata: dict[str, str], field: str, low: int, high: int) -> int:
-    value = container.parse_json(metadata[field], field)
+def _number(texts: dict[str, str], field: str, low: int, high: int) -> int:
+    value = container.parse_json(texts[field], field)
     if type(value) is not int or not low <= value <= high:
         raise ImageError(
-            f"{field} must be an integer from {low} to {high}, not {brief(metadata[field])}"
+            f"{field} must be an integer from {low} to {high}, not {brief(texts[field])}"
         )
     return value
 
@@ -288,9 +260,10 @@ def _number(metadata: dict[str, str], field: str, low: int, high: int) -> int:
 def _check_tensors(specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
     """Refuses tensors that are missing, too many, or not of the type and shape of their kind."""
     known = {"known_inputs", "known_outputs"} if "known_inputs" in tensors else set()
-    wanted = {f"{index}.{part}" for index in range(len(specs)) for part in coding.PARTS}
+    weighted = [(index, spec) for index, spec in enumerate(specs) if spec.has_weights]
+    wanted = {f"{index}.{part}" for index, _ in weighted for part in coding.PARTS}
     _check_names("tensors", tensors.keys(), wanted | known)
-    for index, spec in enumerate(specs):
+    for index, spec in weighted:
         bias = (spec.outputs * spec.bias_width + 7) // 8
         sizes: dict[str, tuple[type, int, int]] = {
             "codebook": (np.int16, 2**spec.code_width, 2**spec.code_width),
@@ -317,32 +290,28 @@ def _check_names(about: str, found: Iterable[str], wanted: set[str]) -> None:
         raise ImageError(f"{about} {state} {brief(name)}")
 
 
-def _check_size(file: int, inputs: int, specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
+def _check_size(file: int, specs: list[Spec], tensors: dict[str, np.ndarray]) -> None:
     """Refuses a file that is too large, or that would take too much memory to decode."""
     if file > MAX_FILE:
         raise ImageError(f"file must have at most {MAX_FILE} bytes, not {file}")
-    nonzeros = sum(spec.nonzeros for spec in specs)
+    weighted = [spec for spec in specs if spec.has_weights]
+    nonzeros = sum(spec.nonzeros for spec in weighted)
     if nonzeros > MAX_NONZEROS:
         raise ImageError(f"nonzeros must be at most {MAX_NONZEROS} together, not {nonzeros}")
     result = file + sum(x.nbytes for name, x in tensors.items() if name.startswith("known"))
     working = 0
-    for spec in specs:
+    for spec in weighted:
         # Codes, rows, column starts, bias and codebook stay. At its peak, decoding takes more for
         # each non-zero, escape, input and output of the layer at hand.
-        result += 5 * spec.nonzeros + 8 * inputs + 4 * spec.outputs + 2 * 2**spec.code_width
+        result += 5 * spec.nonzeros + 8 * spec.inputs + 4 * spec.outputs + 2 * 2**spec.code_width
         gaps = spec.nonzeros + spec.escapes
-        working = max(working, 48 * gaps + 32 * inputs + 104 * spec.outputs)
-        inputs = spec.outputs
+        working = max(working, 48 * gaps + 32 * spec.inputs + 104 * spec.outputs)
     if result + working + _FIXED > MAX_MEMORY:
         raise ImageError(
-            f"nonzeros, escapes, outputs and known answers must take at most {MAX_MEMORY} bytes "
-            f"of memory, not {result + working + _FIXED}"
+            f"nonzeros, escapes, inputs, outputs and known answers must take at most {MAX_MEMORY} "
+            f"bytes of memory, not {result + working + _FIXED}"
         )
 
 
 def _known(tensors: dict[str, np.ndarray], name: str) -> np.ndarray | None:
     return tensors[name].astype(np.int16) if name in tensors else None
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.fixed import limits, requantise
-from golden.image import Layer
+from golden.fixed import check_within, limits, requantise
+from golden.image import FullyConnected
 
 __all__ = ["layer"]
 
@@ -17,12 +17,14 @@ __all__ = ["layer"]
 _BLOCK = 2**22
 
 
-def layer(layer: Layer, inputs: Tensor, *, shift: int, width: int) -> tuple[Tensor, Tensor]:
+def layer(
+    layer: FullyConnected, inputs: Tensor, *, shift: int, width: int
+) -> tuple[Tensor, Tensor]:
     """Accumulators and output activations of one layer, for a batch of inputs.
 
     Parameters
     ----------
-    layer : Layer
+    layer : FullyConnected
         Weights, bias and activation function.
     inputs : Tensor of a signed integer dtype, ``(batch, layer.inputs)``
         Input activations, each within ``width`` bits.
@@ -48,9 +50,9 @@ def layer(layer: Layer, inputs: Tensor, *, shift: int, width: int) -> tuple[Tens
 
     Examples
     --------
-    >>> from golden.image import Layer
+    >>> from golden.image import FullyConnected
     >>> codes = np.array([[1, 0, 2], [0, 0, 3]], dtype=np.uint8)
-    >>> small = Layer.from_matrix(
+    >>> small = FullyConnected.from_matrix(
     ...     "small", codes, codebook=np.array([0, 5, -3, 7], dtype=np.int16), code_width=2,
     ...     weight_radix=2, bias=np.array([1, -100], dtype=np.int32), output_radix=0,
     ...     activation="relu")
@@ -59,23 +61,16 @@ def layer(layer: Layer, inputs: Tensor, *, shift: int, width: int) -> tuple[Tens
             [  3, -93]]), tensor([[11,  0],
             [ 1,  0]]))
     """
-    if inputs.is_floating_point() or inputs.is_complex() or not inputs.dtype.is_signed:
-        raise TypeError(f"inputs must be of a signed integer dtype, not {inputs.dtype}")
+    check_within("inputs", inputs, width)
     if inputs.dim() != 2 or inputs.shape[1] != layer.inputs:
         raise ValueError(
             f"inputs must be of shape (batch, {layer.inputs}), not {tuple(inputs.shape)!r}"
-        )
-    lowest, highest = limits(width)
-    if inputs.numel() and (inputs.min() < lowest or inputs.max() > highest):
-        raise ValueError(
-            f"inputs must lie within {lowest} to {highest}, "
-            f"not {int(inputs.min())} to {int(inputs.max())}"
         )
     accumulators = _accumulate(layer, inputs)
     return accumulators, requantise(accumulators, shift, *limits(width, layer.activation))
 
 
-def _accumulate(layer: Layer, inputs: Tensor) -> Tensor:
+def _accumulate(layer: FullyConnected, inputs: Tensor) -> Tensor:
     """Bias plus weights times inputs.
 
     An image has at most 2**20 columns, so a sum of 16-bit products and a 32-bit bias stays below

@@ -20,7 +20,7 @@ from math import gcd, lcm
 import torch
 from torch import Tensor
 
-from golden.fixed import limits, requantise
+from golden.fixed import check_within, limits, requantise
 
 __all__ = ["PADDINGS", "POINTS", "Transform", "Widths", "convolve", "layer", "transform", "widths"]
 
@@ -367,14 +367,7 @@ def _check(
         ("inputs", inputs, activation_width),
         ("weights", weights, weight_width),
     ):
-        if tensor.is_floating_point() or tensor.is_complex() or not tensor.dtype.is_signed:
-            raise TypeError(f"{name} must be of a signed integer dtype, not {tensor.dtype}")
-        low, high = limits(width)
-        if tensor.numel() and (tensor.min() < low or tensor.max() > high):
-            raise ValueError(
-                f"{name} must lie within {low} to {high}, "
-                f"not {int(tensor.min())} to {int(tensor.max())}"
-            )
+        check_within(name, tensor, width)
     if padding not in PADDINGS:
         raise ValueError(f"padding must be one of {PADDINGS}, not {padding!r}")
     least = 1 if padding == "same" else _TAPS

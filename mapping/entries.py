@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.image import Layer
+from golden.layers import Weighted
 
 __all__ = ["Entries", "encode"]
 
@@ -28,7 +28,7 @@ class Entries:
 
 
 def encode(
-    layer: Layer,
+    layer: Weighted,
     *,
     row: np.ndarray,
     element: np.ndarray,
@@ -44,7 +44,7 @@ def encode(
 
     Parameters
     ----------
-    layer : Layer
+    layer : Weighted
         Its codes must fit the bits that ``delta_width`` leaves.
     row, element, column : ndarray of int64, ``(layer.nonzeros,)``
         Where each weight goes: which row of which element, and which of its columns.

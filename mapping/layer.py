@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.image import Layer
+from golden.layers import Weighted
 from hdl.configuration import Configuration
 from mapping.entries import Entries, encode
 from mapping.rows import assign
@@ -21,7 +21,7 @@ class LayerPlan:
     than its accumulators hold, the layer is in tiles, which are run one after another.
     """
 
-    layer: Layer
+    layer: Weighted
     inputs: np.ndarray
     """Position of each input in the vector that is scanned, int64 ``(inputs,)``."""
     columns: int
@@ -78,7 +78,7 @@ class LayerPlan:
 
 
 def lay_out(
-    layer: Layer,
+    layer: Weighted,
     configuration: Configuration,
     *,
     inputs: np.ndarray,
@@ -93,7 +93,7 @@ def lay_out(
 
     Parameters
     ----------
-    layer : Layer
+    layer : Weighted
     configuration : Configuration
     inputs : ndarray of int64, ``(layer.inputs,)``
         Position of each input in the vector that is scanned.

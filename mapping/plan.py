@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.errors import FitError
-from golden.image import Layer, Network
+from golden.errors import FitError, UnsupportedError
+from golden.image import Network
+from golden.layers import FullyConnected, Weighted
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
 from hdl.sparse import engine
@@ -25,6 +26,8 @@ __all__ = ["Plan", "plan", "waiting"]
 ACTIVITY = 0.4
 # Random vectors to predict cycles for. One alone may prefer what others do not.
 _SAMPLES = 8
+# Layers that a message names.
+_NAMED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +149,12 @@ def plan(
 
     Raises
     ------
+    UnsupportedError
+        If a layer is not fully connected. The message names all of these.
     FitError
         If the device is too small. The message names everything that is short, layer by layer.
     """
+    _check_kinds(network)
     # What is faster may not fit where all layers of the other kind do.
     attempts = []
     for split in [None, False, True] if configuration.ways > 1 else [False]:
@@ -160,6 +166,18 @@ def plan(
     raise FitError(
         f"network {network.name!r} does not fit the device:\n  " + "\n  ".join(attempts[0])
     )
+
+
+def _check_kinds(network: Network) -> None:
+    """Refuses layers of other kinds. Without these, a network is a chain."""
+    others = [one for one in network.layers if not isinstance(one, FullyConnected)]
+    if others:
+        names = ", ".join(f"{one.name!r} ({one.kind})" for one in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise UnsupportedError(
+            f"network {network.name!r} has layers that devices cannot run yet, only fully "
+            f"connected ones: {names}{more}"
+        )
 
 
 def _lay_out(
@@ -192,7 +210,7 @@ def _lay_out(
     return tuple(layers)
 
 
-def _column_weights(layer: Layer, configuration: Configuration) -> np.ndarray | None:
+def _column_weights(layer: Weighted, configuration: Configuration) -> np.ndarray | None:
     """Non-zeros of each column, or None if they are too few to spread the columns."""
     if layer.nonzeros < WORTH * configuration.elements:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from golden.image import Layer
+from golden.layers import Weighted
 from mapping.columns import spread
 
 __all__ = ["WORTH", "assign"]
@@ -33,7 +33,7 @@ _TOTAL, _FINAL_TOTAL = 1.0, 64.0
 
 
 def assign(
-    layer: Layer,
+    layer: Weighted,
     elements: int,
     *,
     team: np.ndarray | None = None,
@@ -57,7 +57,7 @@ def assign(
 
     Parameters
     ----------
-    layer : Layer
+    layer : Weighted
         Whose rows.
     elements : int
         Number of elements that share the rows.
@@ -77,7 +77,7 @@ def assign(
     Examples
     --------
     >>> codes = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.uint8)
-    >>> layer = Layer.from_matrix(
+    >>> layer = FullyConnected.from_matrix(
     ...     "fc", codes, codebook=np.array([0, 1, 2, 3], np.int16), code_width=2, weight_radix=0,
     ...     bias=np.zeros(4, np.int32), output_radix=0, activation="none")
     >>> assign(layer, elements=2)
@@ -100,7 +100,7 @@ def assign(
     return local * elements + owner
 
 
-def _even(layer: Layer, elements: int) -> np.ndarray | None:
+def _even(layer: Weighted, elements: int) -> np.ndarray | None:
     """Owner of each row, in turn or in runs, if that makes elements equal in each column."""
     rows = np.arange(layer.outputs)
     per_column = np.diff(layer.column_starts)
@@ -127,7 +127,7 @@ def _deal(work: np.ndarray, elements: int) -> np.ndarray:
     return owner
 
 
-def _exchange(layer: Layer, work: np.ndarray, owner: np.ndarray, elements: int) -> np.ndarray:
+def _exchange(layer: Weighted, work: np.ndarray, owner: np.ndarray, elements: int) -> np.ndarray:
     """Owner of each row, after exchanges between elements; ``work`` is ``(rows, teams)``."""
     # A table of each element's rows, filled up with a row without work, so that giving a row for
     # none is an exchange too. A block is a part of each line, so lines are shuffled.
@@ -159,7 +159,7 @@ def _exchange(layer: Layer, work: np.ndarray, owner: np.ndarray, elements: int) 
     return owner[:rows]
 
 
-def _overlaps(layer: Layer, table: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
+def _overlaps(layer: Weighted, table: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
     """Columns that the rows of a block share with each other, and with the rows of an element.
 
     Returns

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from golden.image import Layer, Network
+from golden.image import FullyConnected, Network
 from hdl.configuration import Configuration
 
 __all__ = ["KINDS", "network", "vectors"]
@@ -31,7 +31,7 @@ def network(kind: str, c: Configuration) -> Network:
         shift = min(31, max(0, bits + most.bit_length() // 2 - random.randint(0, 4)))
         bias_bits = min(32, c.accumulator_width - 2, c.activation_width + shift)
         layers.append(
-            Layer.from_matrix(
+            FullyConnected.from_matrix(
                 f"layer {index}",
                 codes.astype(np.uint8),
                 codebook=np.array(codebook, np.int16),

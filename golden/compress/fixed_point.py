@@ -10,7 +10,7 @@ from torch import Tensor
 from golden.compress.model import Model, forward
 from golden.errors import FitError
 from golden.fixed import quantise
-from golden.image import Layer, Network
+from golden.image import FullyConnected, Network
 from golden.layers import MAX_SHIFT
 
 __all__ = ["activation_radix", "to_image", "to_layer"]
@@ -64,7 +64,7 @@ def to_layer(
     output_radix: int,
     activation_width: int,
     accumulator_width: int,
-) -> Layer:
+) -> FullyConnected:
     """A layer in fixed point, its weights as fine as the accumulator allows.
 
     Parameters
@@ -91,7 +91,7 @@ def to_layer(
 
     Returns
     -------
-    golden.image.Layer
+    golden.image.FullyConnected
         With the greatest weight radix at which codebook and biases fit their types, no sum can
         overflow, and the shift is one that devices have.
 
@@ -113,7 +113,7 @@ def to_layer(
         # Rounding may take up to half of what would lie between values spaced evenly.
         if np.abs(values * 2.0**-weight_radix - exact).max() * 2**code_width > np.abs(exact).max():
             break
-        layer = Layer.from_matrix(
+        layer = FullyConnected.from_matrix(
             name,
             codes,
             codebook=values.astype(np.int16),

@@ -119,8 +119,8 @@ def accuracy(model: Model, x: Tensor, y: Tensor) -> float:
 def image_accuracy(network: Network, x: Tensor, y: Tensor) -> float:
     """Share of the inputs that the integer network puts into the right class, 0 to 1.
 
-    Every input goes through :func:`golden.network.run`, so this is the accuracy of every machine
-    that gives the same bits.
+    Every input goes through :func:`golden.network.answers`, so this is the accuracy of every
+    machine that gives the same bits.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def image_accuracy(network: Network, x: Tensor, y: Tensor) -> float:
         Right classes.
     """
     inputs = quantise(x, network.input_radix, network.activation_width)
-    return _right(machine.run(network, inputs)[-1][1], y)
+    return _right(machine.answers(network, inputs), y)
 
 
 def _right(outputs: Tensor, y: Tensor) -> float:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from golden.image import Layer, Network
+from golden.image import FullyConnected, Network
 
 __all__ = ["random_network"]
 
@@ -54,7 +54,7 @@ def random_network(
         shift = max(0, round(math.log2(gain)))
         spread = min(2 ** (activation_width - 3 + shift), 2**31 - 1)
         layers.append(
-            Layer.from_matrix(
+            FullyConnected.from_matrix(
                 f"fc{index + 1}",
                 codes,
                 codebook=codebook,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench import eie_layers
 from bench.eie_layers import Benchmark
 from golden.errors import MismatchError
-from golden.image import Layer
+from golden.image import FullyConnected
 from mapping import plan
 from mapping.cycles import predict, useful
 
@@ -24,7 +24,7 @@ def small(monkeypatch):
 
 
 def layer_of(matrix):
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         "fc",
         matrix.astype(np.uint8),
         codebook=np.arange(4, dtype=np.int16),
@@ -109,7 +109,7 @@ def test_cycles_of_eie(seed, columns, elements, depth, activity):
 def test_entropy():
     """Of 4 codes in equal shares, and gaps that are 0 three times and 2 once."""
     codes = np.array([[1, 2, 0, 0, 3, 4, 0, 0]], np.uint8)
-    layer = Layer.from_matrix(
+    layer = FullyConnected.from_matrix(
         "fc",
         codes,
         codebook=np.arange(8, dtype=np.int16),

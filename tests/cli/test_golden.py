@@ -7,6 +7,7 @@ import torch
 
 from golden.image import save
 from golden.network import run as golden_run
+from tests.golden.strategies import small_graph
 from tests.limits import full_disk
 
 
@@ -33,6 +34,24 @@ def test_outputs_and_intermediates(run, image, network, tmp_path):
     assert document["classes"] == results[-1][1].argmax(dim=1).tolist()
     assert document["accuracy"] is None
     assert document["output"] == str(y)
+
+
+def test_graph(run, tmp_path):
+    """Activations of feature maps are written in their shapes."""
+    network = small_graph()
+    path, x, y, layers = (tmp_path / name for name in ("a.prunus", "x.npy", "y.npy", "z.npz"))
+    save(network, path)
+    vectors = np.random.default_rng(1).integers(-128, 128, (5, 32))
+    np.save(x, vectors)
+    run("golden", path, "--input", x, "-o", y)
+    results = expected(network, vectors)
+    assert np.array_equal(np.load(y), results[-1][1].numpy())
+    run("golden", path, "--input", x, "--layers", layers)
+    with np.load(layers) as found:
+        for index, (sums, outputs) in enumerate(results):
+            name, shape = network.layers[index].name, (5, *network.shapes[index + 1])
+            assert np.array_equal(found[f"{name}.accumulators"], sums.numpy().reshape(shape))
+            assert np.array_equal(found[f"{name}.outputs"], outputs.numpy().reshape(shape))
 
 
 def test_more_vectors_than_are_run_at_a_time(run, image, network, tmp_path):

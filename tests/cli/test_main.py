@@ -18,7 +18,9 @@ import pytest
 from cli.failure import as_failure
 from cli.main import VERBS, prunus
 from golden.errors import FitError, MismatchError, ToolError
+from golden.image import save
 from tests.cli.conftest import environment
+from tests.golden.strategies import small_graph
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -280,3 +282,15 @@ def wait_for(condition, process):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("verb", ["explain", "simulate", "compare"])
+def test_layers_that_devices_cannot_run(run, tmp_path, verb):
+    path = tmp_path / "graph.prunus"
+    save(small_graph(), path)
+    stderr = run(verb, path, code=2).stderr
+    assert stderr == (
+        "prunus: network 'graph' has layers that devices cannot run yet, only fully connected "
+        "ones: 'conv' (convolution), 'max' (max), 'average' (average), 'add' (add), "
+        "'concatenate' (concatenate)\n"
+    )

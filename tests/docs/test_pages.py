@@ -11,7 +11,7 @@ import pytest
 from cli.main import VERBS
 from docs.tiny import DEVICE, network
 from golden.compress.recipe import parse_recipe
-from golden.image import Layer, Network
+from golden.image import FullyConnected, Network
 from hdl.configuration import PRESETS, Configuration
 from hdl.sequencer import Sequencer
 from hdl.sparse.counts import Counts
@@ -143,7 +143,7 @@ def _identity(name, size):
 
 
 def _layer(name, matrix, code_width):
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         name,
         matrix,
         codebook=np.arange(2**code_width, dtype=np.int16),

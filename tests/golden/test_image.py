@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,28 @@ from safetensors.numpy import save as safetensors_save
 
 from golden import huffman, image
 from golden.errors import ImageError
-from golden.image import Layer, Network, digest, from_bytes, ledger, load, save, to_bytes
+from golden.image import FullyConnected, Network, digest, from_bytes, ledger, load, save, to_bytes
+from golden.layers import Concatenation, Weighted
 from golden.nets.random import random_network
 from tests.golden.strategies import (
     content,
+    graphs,
     layers,
     matrix_layer,
     networks,
+    small_graph,
     small_layer,
     small_network,
     uint8,
 )
 from tests.limits import full_disk
 
+CODED = ("bias_width", "row_major", "gap_width", "escapes")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "image.md"
+
+
+def stored_metadata(data):
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
 
 
 def edited(data, **changes):
@@ -79,14 +88,23 @@ def another_reader(data):
         return [next(decoder) for _ in range(count)]
 
     layers = []
-    inputs = int(meta["inputs"])
     columns = {
         key: json.loads(meta[key])
-        for key in meta.keys() - {"format", "version", "name", "digest"}
+        for key in meta.keys() - {"format", "version", "name", "digest", "input_shape"}
         if meta[key].startswith("[")
     }
+    flags = {"ceil_mode", "count_padding"}
     for k in range(len(columns["layer"])):
-        own = {key: column[k] for key, column in columns.items()}
+        own = {key: column[k] for key, column in columns.items() if column[k] is not None}
+        layer = {"name": own["layer"]} | {
+            key: bool(value) if key in flags else tuple(value) if type(value) is list else value
+            for key, value in own.items()
+            if key not in {"layer", "sources", "outputs", "inputs", "nonzeros", *CODED}
+        }
+        layers.append(layer)
+        if own["kind"] not in ("fully_connected", "convolution"):
+            continue
+        inputs = own["inputs"]
         codes = stream(tensors[f"{k}.codes"], 2 ** own["code_width"], own["nonzeros"])
         symbols = stream(
             tensors[f"{k}.gaps"], 2 ** own["gap_width"], own["nonzeros"] + own["escapes"]
@@ -105,27 +123,19 @@ def another_reader(data):
         entries.sort()
         width = own["bias_width"]
         packed = bits(tensors[f"{k}.bias"])
-        layers.append(
-            {
-                "name": own["layer"],
-                "codes": ("|u1", [code for _, _, code in entries]),
-                "rows": ("<i4", [row for _, row, _ in entries]),
-                "column_starts": (
-                    "<i8",
-                    [sum(column < c for column, _, _ in entries) for c in range(inputs + 1)],
-                ),
-                "codebook": ("<i2", halves(tensors[f"{k}.codebook"])),
-                "code_width": own["code_width"],
-                "weight_radix": own["weight_radix"],
-                "bias": (
-                    "<i4",
-                    [signed(packed[i * width : (i + 1) * width]) for i in range(own["outputs"])],
-                ),
-                "output_radix": own["output_radix"],
-                "activation": own["activation"],
-            }
-        )
-        inputs = own["outputs"]
+        layer |= {
+            "codes": ("|u1", [code for _, _, code in entries]),
+            "rows": ("<i4", [row for _, row, _ in entries]),
+            "column_starts": (
+                "<i8",
+                [sum(column < c for column, _, _ in entries) for c in range(inputs + 1)],
+            ),
+            "codebook": ("<i2", halves(tensors[f"{k}.codebook"])),
+            "bias": (
+                "<i4",
+                [signed(packed[i * width : (i + 1) * width]) for i in range(own["outputs"])],
+            ),
+        }
     known = {"known_inputs": None, "known_outputs": None}
     for name in known.keys() & tensors.keys():
         flat = halves(tensors[name])
@@ -136,15 +146,17 @@ def another_reader(data):
         "layers": layers,
         "activation_width": int(meta["activation_width"]),
         "input_radix": int(meta["input_radix"]),
+        "input_shape": tuple(json.loads(meta["input_shape"])),
+        "sources": tuple(map(tuple, columns["sources"])),
     }
 
 
-@given(networks())
+@given(networks() | graphs())
 def test_another_reader_finds_the_same(network):
     assert another_reader(to_bytes(network)) == content(network)
 
 
-@given(networks())
+@given(networks() | graphs())
 def test_round_trip(network):
     data = to_bytes(network)
     result = from_bytes(data)
@@ -153,7 +165,7 @@ def test_round_trip(network):
     assert digest(result) == digest(network)
 
 
-@given(networks())
+@given(networks() | graphs())
 def test_ledger_counts_every_byte(network):
     data = to_bytes(network)
     book = ledger(network)
@@ -162,7 +174,10 @@ def test_ledger_counts_every_byte(network):
     tensors = {name: t["data"] for name, t in deserialize(data)}
     assert book.known_answers == sum(len(x) for n, x in tensors.items() if n.startswith("known"))
     meta = json.loads(data[8 : book.header])["__metadata__"]
-    for k, layer in enumerate(network.layers):
+    weighted = [k for k, layer in enumerate(network.layers) if isinstance(layer, Weighted)]
+    assert list(book.layers) == [network.layers[k].name for k in weighted]
+    for k in weighted:
+        layer = network.layers[k]
         parts = book.layers[layer.name]
         gap_table = 2 ** json.loads(meta["gap_width"])[k] // 2
         code_table = 2**layer.code_width // 2
@@ -230,7 +245,7 @@ def test_document_matches():
         re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL)[1] for kind in ("json", "hex")
     )
     codes = [[0, 0, 0, 0, 1], [0, 1, 0, 0, 0], [3, 0, 2, 0, 0], [0, 1, 0, 0, 0]]
-    tiny = Layer.from_matrix(
+    tiny = FullyConnected.from_matrix(
         "fc",
         np.array(codes, np.uint8),
         codebook=np.array([0, 64, -32, 16], np.int16),
@@ -241,11 +256,11 @@ def test_document_matches():
         activation="relu",
     )
     data = to_bytes(Network("tiny", (tiny,), 8, 4))
-    header = header.replace("\n", "").encode() + b" " * 5
+    header = header.replace("\n", "").encode() + b" " * 6
     assert data == len(header).to_bytes(8, "little") + header + bytes.fromhex(tensors)
 
 
-@given(networks())
+@given(networks() | graphs())
 def test_digest_is_as_documented(network):
     def escaped(text):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -254,20 +269,33 @@ def test_digest_is_as_documented(network):
         return b"".join(int(x).to_bytes(size, "little", signed=size > 1) for x in values)
 
     known = (network.known_inputs, network.known_outputs)
-    layers = ",".join(
-        f"[{escaped(x.name)},{x.inputs},{x.outputs},{x.nonzeros},{x.code_width},"
-        f"{x.weight_radix},{x.output_radix},{escaped(x.activation)}]"
-        for x in network.layers
-    )
+
+    def numbers(values):
+        return "[" + ",".join(str(int(x)) for x in values) + "]"
+
+    def described(x, sources):
+        fields = [escaped(x.name), escaped(x.kind), numbers(sources), x.output_radix]
+        fields.append(escaped(x.activation))
+        for name in "outputs", "inputs", "nonzeros", "code_width", "weight_radix":
+            fields.append(getattr(x, name, "null"))
+        for name in "kernel", "stride", "padding":
+            fields.append(numbers(getattr(x, name)) if hasattr(x, name) else "null")
+        fields.append(getattr(x, "groups", "null"))
+        for name in "ceil_mode", "count_padding":
+            fields.append(int(getattr(x, name)) if hasattr(x, name) else "null")
+        return "[" + ",".join(map(str, fields)) + "]"
+
+    layers = ",".join(map(described, network.layers, network.sources))
     count = 0 if known[0] is None else len(known[0])
     text = (
-        f"[{escaped(network.name)},{network.activation_width},{network.input_radix},{count},"
-        f"[{layers}]]"
+        f"[{escaped(network.name)},{network.activation_width},{network.input_radix},"
+        f"{numbers(network.input_shape)},{count},[{layers}]]"
     ).encode()
     text += b"".join(array(x.ravel(), 2) for x in known if x is not None)
     for x in network.layers:
-        text += array(x.codes, 1) + array(x.rows, 4) + array(x.column_starts, 8)
-        text += array(x.codebook, 2) + array(x.bias, 4)
+        if isinstance(x, Weighted):
+            text += array(x.codes, 1) + array(x.rows, 4) + array(x.column_starts, 8)
+            text += array(x.codebook, 2) + array(x.bias, 4)
     assert digest(network) == hashlib.sha256(text).hexdigest()
 
 
@@ -296,6 +324,31 @@ def test_digest_depends_on_everything():
         {"layers": (small_layer(), matrix_layer(np.zeros((3, 3), np.uint8), "fc2"))},
     ]
     assert len({digest(small_network(**change)) for change in changes}) == len(changes)
+
+
+def test_digest_depends_on_the_graph():
+    whole = small_graph()
+    changes = [
+        (CONV, {"stride": (1, 2)}),
+        (CONV, {"padding": (0, 1, 2, 1)}),
+        (MAX, {"kernel": (1, 2)}),
+        (MAX, {"ceil_mode": True}),
+        (MAX, {"activation": "relu"}),
+        (AVERAGE, {"count_padding": True}),
+        (AVERAGE, {"weight_radix": 3}),
+        (ADD, {"name": "other"}),
+    ]
+    found = {digest(whole), digest(replace(whole, sources=(*whole.sources[:4], (4, 2), (5,))))}
+    found.add(digest(replace(whole, sources=((0,), (0,), *whole.sources[2:]))))
+    for index, change in changes:
+        layers = list(whole.layers)
+        layers[index] = replace(layers[index], **change)
+        # Some leave shapes that no longer fit: what follows is not needed for a digest.
+        layers, sources = layers[: index + 1], whole.sources[: index + 1]
+        if index > CONV:
+            sources = [*((k,) for k in range(index)), (index,) * layers[-1].sources[0]]
+        found.add(digest(replace(whole, layers=tuple(layers), sources=tuple(sources))))
+    assert len(found) == len(changes) + 3
 
 
 @given(networks())
@@ -419,10 +472,13 @@ def test_another_kind_of_file(data):
     [
         ({"format": "onnx"}, r"format must be 'prunus', not 'onnx'"),
         ({"format": None}, "is not a Prunus image"),
-        ({"version": "2"}, r"version must be '1', not '2'"),
+        ({"version": "1"}, r"version must be '2', not '1'"),
+        ({"version": "3"}, r"version must be '2', not '3'"),
         ({"digest": "0" * 64}, r"the image is damaged: digest must be [0-9a-f]{64}, not '0{64}'"),
         ({"digest": None}, r"metadata lack 'digest'"),
-        ({"escapes": None}, r"metadata lack 'escapes'"),
+        ({"sources": None}, r"metadata lack 'sources'"),
+        ({"escapes": None}, r"layer 'fc': escapes must be an integer .*, not None"),
+        ({"kernel": "[null]"}, r"kernel must be left out, as it is null for every layer"),
         ({"author": "me"}, r"metadata must not have 'author'"),
         ({"name": "\t"}, r"name must be 1 to 128 printable characters, not '\\t'"),
         (
@@ -434,15 +490,40 @@ def test_another_kind_of_file(data):
         ({"input_radix": "8"}, r"input_radix must be an integer from 0 to 7, not 8"),
         ({"input_radix": "4.0"}, r"input_radix must be JSON: 4\.0 is not a whole number"),
         ({"input_radix": "true"}, r"input_radix must be an integer from 0 to 15, not 'true'"),
-        ({"inputs": "0"}, r"inputs must be an integer from 1 to 1048576, not '0'"),
-        ({"inputs": "1048577"}, r"inputs must be an integer from 1 to 1048576, not '1048577'"),
-        ({"inputs": "NaN"}, r"inputs must be JSON: NaN is not a whole number"),
-        ({"inputs": "[" * 100_000}, r"inputs must be JSON: "),
-        ({"inputs": "1" * 5000}, r"inputs must be JSON: "),
-        ({"inputs": "3"}, r"layer 'fc': rows must lie within the matrix of 9 weights, not at .*"),
+        ({"input_shape": "4"}, r"input_shape must be 1 or 3 integers from 1 to 16777216, not 4"),
+        ({"input_shape": "[0]"}, r"input_shape must be 1 or 3 integers .*, not \(0\)"),
+        ({"input_shape": "[2,2]"}, r"input_shape must be 1 or 3 integers .*, not \(2, 2\)"),
+        ({"input_shape": "[]"}, r"input_shape must be 1 or 3 integers .*, not \(\)"),
+        ({"input_shape": "[true]"}, r"input_shape must be 1 or 3 integers .*, not \(True\)"),
+        ({"input_shape": "[[4]]"}, r"input_shape must be 1 or 3 integers .*, not \(a list\)"),
+        ({"input_shape": "[16777217]"}, r"input_shape must be 1 or 3 integers .*, not \(16777217"),
+        (
+            {"input_shape": "[4096,4096,2]"},
+            r"input_shape must make at most 16777216 activations, not 33554432",
+        ),
+        ({"input_shape": "[NaN]"}, r"input_shape must be JSON: NaN is not a whole number"),
+        ({"input_shape": "[" * 100_000}, r"input_shape must be JSON: "),
+        ({"input_shape": "1" * 5000}, r"input_shape must be JSON: "),
+        ({"input_shape": "[3]"}, r"layer 'fc': inputs must be 3, as many activations as its sourc"),
+        ({"inputs": "[0]"}, r"layer 'fc': inputs must be an integer from 1 to 1048576, not 0"),
+        ({"inputs": "[1048577]"}, r"layer 'fc': inputs must be an integer from 1 to 1048576, not"),
+        ({"inputs": "[3]"}, r"layer 'fc': rows must lie within the matrix of 9 weights, not at .*"),
+        ({"kind": '["dense"]'}, r"layer 'fc': kind must be one of \('fully_connected', .*, not 'd"),
+        ({"kind": "[[]]"}, r"layer 'fc': kind must be one of .*, not a list"),
+        ({"kind": '["max"]'}, r"layer 'fc': outputs must be null for the kind 'max', not 3"),
+        ({"kind": '["convolution"]'}, r"layer 'fc': kernel must be 2 integers .*, not None"),
+        ({"sources": "[0]"}, r"layer 'fc': sources must be 1 integer from 0 to 0, not 0"),
+        ({"sources": "[[1]]"}, r"layer 'fc': sources must be 1 integer from 0 to 0, not \(1\)"),
+        ({"sources": "[[-1]]"}, r"layer 'fc': sources must be 1 integer from 0 to 0, not \(-1\)"),
+        ({"sources": "[[0,0]]"}, r"layer 'fc': sources must be 1 integer .*, not \(0, 0\)"),
+        ({"sources": "[[]]"}, r"layer 'fc': sources must be 1 integer .*, not \(\)"),
+        ({"sources": "[null]"}, r"layer 'fc': sources must be 1 integer .*, not None"),
+        ({"kernel": "[[1,1]]"}, r"layer 'fc': kernel must be null for the kind 'fully_connected'"),
+        ({"groups": "[1]"}, r"layer 'fc': groups must be null for the kind 'fully_connected', no"),
+        ({"outputs": "[null]"}, r"outputs must be left out, as it is null for every layer"),
         ({"layer": "[]"}, r"layer must name 1 to 1024 layers, not 0"),
         ({"layer": str(["fc"] * 1025).replace("'", '"')}, r"layer must name 1 to 1024 layers, no"),
-        ({"layer": '["fc","fc2"]'}, r"outputs must have 2 elements, one a layer, not 1"),
+        ({"layer": '["fc","fc2"]'}, r"kind must have 2 elements, one a layer, not 1"),
         ({"outputs": "[3,3]"}, r"outputs must have 1 elements, one a layer, not 2"),
         ({"layer": "[7]"}, r"layer 7: name must be 1 to 128 printable characters, not 7"),
         ({"layer": '["a\\ud800b"]'}, r"layer 'a\\ud800b': name must be 1 to 128 printable char"),
@@ -451,7 +532,6 @@ def test_another_kind_of_file(data):
         ({"outputs": "[6]"}, r"layer 'fc': bias must be a vector of uint8 with 3 to 3 elements, "),
         ({"outputs": "[4]"}, r"the image is damaged: digest must be "),
         ({"outputs": "[0]"}, r"layer 'fc': outputs must be an integer from 1 to 1048576, not 0"),
-        ({"outputs": "[null]"}, r"layer 'fc': outputs must be an integer .*, not None"),
         ({"outputs": "[[[3]]]"}, r"layer 'fc': outputs must be an integer .*, not a list"),
         ({"nonzeros": "[1]"}, r"layer 'fc': codes: data must end with its last word, filled up "),
         ({"nonzeros": "[3]"}, r"layer 'fc': gaps must lead to 3 non-zeros, the last one at the e"),
@@ -481,6 +561,188 @@ def test_wrong_metadata(changes, message):
     data = to_bytes(small_network())
     with pytest.raises(ImageError, match=f"^{message}"):
         from_bytes(edited(data, **changes))
+
+
+def stated(field, index, value):
+    """A change of the metadata of :func:`small_graph`: one element of a column is another."""
+    column = json.loads(stored_metadata(to_bytes(small_graph()))[field])
+    column[index] = value
+    return {field: json.dumps(column)}
+
+
+CONV, MAX, AVERAGE, ADD, CONCATENATE, FC = range(6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (stated("kind", MAX, "average"), r"layer 'max': count_padding must be an integer from 0 "),
+        (stated("kind", ADD, "concatenate"), r"layer 'fc': inputs must be 24, as many activations"),
+        (stated("kind", CONV, "fully_connected"), r"layer 'conv': kernel must be null for the kin"),
+        (stated("kind", FC, "convolution"), r"layer 'fc': kernel must be 2 integers from 1 to 102"),
+        (
+            stated("kind", ADD, "max"),
+            r"layer 'add': ceil_mode must be an integer from 0 to 1, not ",
+        ),
+        (
+            {"input_shape": "[32]"},
+            r"layer 'conv': sources must be a feature map \(height, width, c",
+        ),
+        (
+            {"input_shape": "[4,4,1]"},
+            r"layer 'conv': inputs must be 9, as many activations as a wi",
+        ),
+        ({"input_shape": "[1,4,2]"}, r"layer 'max': kernel must fit its source of shape \(1, 4, 2"),
+        ({"input_shape": "[4,6,2]"}, r"layer 'fc': inputs must be 24, as many activations as its "),
+        ({"input_shape": "[4096,4096,1]"}, r"layer 'conv': inputs must be 9, as many activations "),
+        (stated("inputs", CONV, 9), r"the image is damaged|layer 'conv': "),
+        (stated("kernel", CONV, [0, 3]), r"layer 'conv': kernel must be 2 integers from 1 to 1024"),
+        (stated("kernel", CONV, [3]), r"layer 'conv': kernel must be 2 integers .*, not \(3\)"),
+        (
+            stated("kernel", CONV, [3, True]),
+            r"layer 'conv': kernel must be 2 integers .*, not \(3, T",
+        ),
+        (stated("kernel", CONV, None), r"layer 'conv': kernel must be 2 integers .*, not None"),
+        (
+            stated("kernel", CONV, [9, 1]),
+            r"layer 'conv': kernel must fit its source of shape \(4, ",
+        ),
+        (
+            stated("kernel", CONV, [2, 3]),
+            r"layer 'conv': inputs must be 12",
+        ),
+        (
+            stated("kernel", CONV, [1024, 1024]),
+            r"layer 'conv': inputs must be a multiple of 104857",
+        ),
+        (
+            stated("kernel", CONV, [4, 1]),
+            r"layer 'conv': inputs must be a multiple of 4, the area ",
+        ),
+        (
+            stated("kernel", MAX, [2, 2, 2]),
+            r"layer 'max': kernel must be 2 integers .*, not \(2, 2",
+        ),
+        (
+            stated("kernel", ADD, [2, 2]),
+            r"layer 'add': kernel must be null for the kind 'add', not",
+        ),
+        (stated("kernel", AVERAGE, [2, 3]), r"layer 'average': weight_radix must be at least 3 fo"),
+        (stated("stride", CONV, [0, 1]), r"layer 'conv': stride must be 2 integers from 1 to 1024"),
+        (stated("stride", CONV, [10**30, 1]), r"layer 'conv': stride must be 2 integers from 1 to"),
+        (
+            stated("stride", MAX, [1, 2]),
+            r"layer 'add': sources must be of one shape, not \(3, 2, 2",
+        ),
+        (stated("padding", CONV, [1, 1, 1]), r"layer 'conv': padding must be 4 integers from 0 to"),
+        (stated("padding", CONV, [1, 1, 1, -1]), r"layer 'conv': padding must be 4 integers from "),
+        (stated("padding", CONV, [1024, 0, 0, 0]), r"layer 'conv': padding must be 4 integers fro"),
+        (stated("padding", MAX, [0, 0, 2, 0]), r"layer 'max': padding must be less than the kern"),
+        (stated("groups", CONV, 0), r"layer 'conv': groups must be an integer from 1 to 1048576, "),
+        (stated("groups", CONV, 3), r"layer 'conv': groups must divide the 2 outputs, which 3 doe"),
+        (stated("groups", CONV, 2), r"layer 'conv': inputs must be 9, as many activations as a wi"),
+        (stated("groups", CONV, "2"), r"layer 'conv': groups must be an integer from 1 to 1048576"),
+        (stated("ceil_mode", MAX, 2), r"layer 'max': ceil_mode must be an integer from 0 to 1, no"),
+        (stated("ceil_mode", MAX, True), r"layer 'max': ceil_mode must be an integer from 0 to 1,"),
+        (stated("ceil_mode", MAX, 1), r"the image is damaged: digest must be "),
+        (
+            stated("ceil_mode", CONV, 0),
+            r"layer 'conv': ceil_mode must be null for the kind 'convol",
+        ),
+        (stated("ceil_mode", AVERAGE, None), r"layer 'average': ceil_mode must be an integer from"),
+        (stated("count_padding", AVERAGE, 1), r"the image is damaged: digest must be "),
+        (stated("count_padding", MAX, 0), r"layer 'max': count_padding must be null for the kind "),
+        (stated("weight_radix", AVERAGE, 32), r"layer 'average': weight_radix must be an integer "),
+        (stated("weight_radix", AVERAGE, 1), r"layer 'average': weight_radix must be at least 2 f"),
+        (
+            stated("weight_radix", ADD, 1),
+            r"layer 'add': weight_radix must be null for the kind 'ad",
+        ),
+        (stated("nonzeros", MAX, 0), r"layer 'max': nonzeros must be null for the kind 'max', not"),
+        (
+            stated("bias_width", ADD, 1),
+            r"layer 'add': bias_width must be null for the kind 'add', ",
+        ),
+        (stated("output_radix", MAX, 3), r"layer 'concatenate': sources must have one radix point"),
+        (stated("output_radix", MAX, -16), r"layer 'concatenate': sources must have one radix poi"),
+        (
+            stated("output_radix", FC, 8),
+            r"layer 'fc': output_radix must make the shift 0 to 47, no",
+        ),
+        (stated("output_radix", ADD, 32), r"layer 'add': output_radix must be an integer from -16"),
+        (stated("activation", ADD, "elu"), r"layer 'add': activation must be one of .*, not 'elu'"),
+        (
+            stated("sources", MAX, [2]),
+            r"layer 'max': sources must be 1 integer from 0 to 1, not \(",
+        ),
+        (stated("sources", MAX, [0]), r"the image is damaged: digest must be "),
+        (stated("sources", ADD, [2]), r"layer 'add': sources must be 2 integers from 0 to 3, not "),
+        (stated("sources", ADD, [2, 2]), r"layer 'average': sources of a layer behind it must hav"),
+        (stated("sources", ADD, [2, 1]), r"layer 'average': sources of a layer behind it must hav"),
+        (
+            stated("sources", CONCATENATE, [2]),
+            r"layer 'concatenate': sources must be 2 to 64 integ",
+        ),
+        (
+            stated("sources", CONCATENATE, [2] * 65),
+            r"layer 'concatenate': sources must be 2 to 64 ",
+        ),
+        (stated("sources", CONCATENATE, [2, 1]), r"layer 'add': sources of a layer behind it must"),
+        (stated("sources", CONCATENATE, [0, 4]), r"layer 'concatenate': sources must be of one sh"),
+        (stated("sources", CONCATENATE, [2, 4, 4]), r"layer 'fc': inputs must be 24, as many acti"),
+        (stated("outputs", CONV, 3), r"layer 'fc': inputs must be 24, as many activations as its"),
+    ],
+)
+def test_wrong_metadata_of_a_graph(changes, message):
+    data = to_bytes(small_graph())
+    with pytest.raises(ImageError, match=f"^{message}"):
+        from_bytes(edited(data, **changes))
+
+
+@pytest.mark.parametrize(
+    "name", [f"{index}.{part}" for index in (MAX, ADD) for part in ("codebook", "bias", "gaps")]
+)
+def test_layers_without_weights_have_no_tensors(name):
+    data = rebuilt(to_bytes(small_graph()), tensors=replaced(name, uint8(0)))
+    with pytest.raises(ImageError, match=rf"^tensors must not have '{name}'"):
+        from_bytes(data)
+
+
+def test_every_flipped_bit_of_a_graph_is_refused():
+    data = bytearray(to_bytes(small_graph()))
+    for bit in range(0, 8 * len(data), 3):
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ImageError):
+            from_bytes(bytes(data))
+        data[bit // 8] ^= 1 << bit % 8
+
+
+def test_claims_of_a_graph_take_no_memory():
+    """Feature maps, padding and sums of sizes that would fill any memory."""
+    data = to_bytes(small_graph())
+    claims = [
+        {"input_shape": "[16777216,16777216,16777216]"},
+        {"input_shape": "[2,8388608,1]"} | stated("padding", CONV, [1023] * 4),
+        {"input_shape": "[16777216,1,2]"},
+        {"input_shape": "[2048,4096,2]"},
+        {"input_shape": "[1024,1024,2]"} | stated("padding", CONV, [1023] * 4),
+    ]
+    for claim in claims:
+        tracemalloc.start()
+        with pytest.raises(ImageError, match=r"activations|padding"):
+            from_bytes(edited(data, **claim))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2**22
+
+
+def test_channels_that_double_are_refused():
+    """A thousand concatenations of a tensor with itself."""
+    layers = [small_layer()]
+    layers += [Concatenation(name=str(k), output_radix=2, activation="none") for k in range(1000)]
+    sources = [(0,), *((k + 1, k + 1) for k in range(1000))]
+    with pytest.raises(ImageError, match=r"^layer '22': outputs must be at most 16777216 activat"):
+        small_network(layers=layers, sources=sources)
 
 
 def test_too_many_nonzeros_together():
@@ -560,7 +822,8 @@ def test_wrong_tensors(tensors, message):
 def test_claims_take_no_memory():
     """Files of less than 200 kB that claim all the format allows."""
     huge = {
-        "inputs": "1048576",
+        "input_shape": "[1048576]",
+        "inputs": "[1048576]",
         "outputs": "[1048576]",
         "nonzeros": "[16777216]",
         "escapes": "[16777216]",
@@ -586,13 +849,21 @@ def test_claims_take_no_memory():
 def test_memory_of_many_wide_layers_is_refused():
     """128 layers of 2**20 outputs: 16 MiB of biases would decode to 1.5 GiB."""
     side = 2**20
-    fields = {"outputs": side, "nonzeros": 0, "code_width": 2, "weight_radix": 0}
+    fields = {
+        "kind": "fully_connected",
+        "outputs": side,
+        "inputs": side,
+        "nonzeros": 0,
+        "code_width": 2,
+        "weight_radix": 0,
+    }
     fields |= {"output_radix": 0, "bias_width": 1, "row_major": 0, "gap_width": 1, "escapes": 0}
     columns = {key: json.dumps([value] * 128) for key, value in fields.items()}
     columns |= {
         "layer": json.dumps([str(k) for k in range(128)]),
         "activation": json.dumps(["none"] * 128),
-        "inputs": str(side),
+        "input_shape": f"[{side}]",
+        "sources": json.dumps([[k] for k in range(128)]),
     }
     tensors = {}
     for k in range(128):
@@ -602,7 +873,7 @@ def test_memory_of_many_wide_layers_is_refused():
         tensors[f"{k}.gaps"] = np.zeros(1, np.uint8)
     data = rebuilt(to_bytes(small_network()), lambda old: old | columns, lambda _: tensors)
     tracemalloc.start()
-    with pytest.raises(ImageError, match=r"^nonzeros, escapes, outputs and known answers must tak"):
+    with pytest.raises(ImageError, match=r"^nonzeros, escapes, inputs, outputs and known answ"):
         from_bytes(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -669,7 +940,3 @@ def test_zeros_too_many_to_be_written():
 def test_reading_needs_no_torch():
     script = "import sys, golden.image; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def stored_metadata(data):
-    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from golden import image
 from golden.errors import ImageError
 from golden.image import Network, digest, from_bytes, to_bytes
+from golden.metadata import KINDS
 from golden.nets.random import random_network
-from tests.golden.strategies import content
+from tests.golden.strategies import content, small_graph
 
 EXAMPLES = 10_000
 
 
 def images():
-    """Small images of every kind: narrow and wide, empty and dense, with known answers or not."""
+    """Small images of every kind: narrow and wide, empty and dense, chains and graphs, with known
+    answers or not."""
     rng = np.random.default_rng(11)
     shapes = [(1, 1), (5, 4), (9, 8, 3), (40, 3, 1, 6)]
     kinds = [(0.0, 2, 8), (0.15, 8, 16), (0.4, 3, 8), (1.0, 2, 16)]
@@ -36,7 +38,11 @@ def images():
             }
             files.append(to_bytes(Network("net", bare.layers, width, bare.input_radix, **known)))
             files.append(to_bytes(bare))
-    return files
+    zeros = {
+        "known_inputs": np.zeros((1, 32), np.int16),
+        "known_outputs": np.zeros((1, 3), np.int16),
+    }
+    return [*files, *[to_bytes(small_graph()), to_bytes(small_graph(**zeros))] * 4]
 
 
 FILES = images()
@@ -88,7 +94,8 @@ def overwritten(data, place, offset, new):
 def misstated(data, key, place, value):
     """The metadata say something else of one layer."""
     header, tensors = parts(data)
-    column = json.loads(header["__metadata__"][key])
+    layers = json.loads(header["__metadata__"]["layer"])
+    column = json.loads(header["__metadata__"].get(key, json.dumps([None] * len(layers))))
     column[at(place, len(column))] = value
     header["__metadata__"][key] = json.dumps(column)
     return join(header, tensors)
@@ -159,7 +166,7 @@ def named(header, place):
 
 files = st.sampled_from(FILES)
 places = st.integers(0, 2**16 - 1)
-columns = [key for key, text in parts(FILES[0])[0]["__metadata__"].items() if text[0] == "["]
+columns = [key for key, text in parts(FILES[-1])[0]["__metadata__"].items() if text[0] == "["]
 keys = [key for key in parts(FILES[0])[0]["__metadata__"] if key != "digest"]
 sizes = st.sampled_from(["shape", "data_offsets"])
 numbers = st.one_of(
@@ -171,6 +178,8 @@ values = st.one_of(
     numbers,
     st.sampled_from([None, True, False, 0.5, float("nan"), float("inf"), "", "relu", "none"]),
     st.sampled_from([[], {}, [0], [[0]], {"a": 1}, ["fc1"], "I16", "U8", "F64", "\ud800"]),
+    st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    st.sampled_from(list(KINDS)),
 )
 texts = st.one_of(
     values.map(json.dumps),

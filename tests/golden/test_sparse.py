@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golden import sparse
-from golden.image import MAX_SIDE, Layer
+from golden.layers import MAX_SIDE, FullyConnected
 from tests.golden.strategies import layers
 
 
@@ -31,7 +31,7 @@ def check(layer, batch, shift, width):
 
 
 def make(codes, codebook, bias, activation="none"):
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         "layer",
         np.array(codes, np.uint8),
         codebook=np.array(codebook, np.int16),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.image import Layer
+from golden.image import FullyConnected
 from mapping.entries import encode
 from mapping.rows import assign
 
@@ -13,7 +13,7 @@ from mapping.rows import assign
 def layer_of(matrix, code_width=4):
     matrix = np.asarray(matrix, np.uint8)
     codebook = np.arange(2**code_width, dtype=np.int16)
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         "fc",
         matrix,
         codebook=codebook,

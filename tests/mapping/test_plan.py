@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from golden.errors import FitError
+from golden.errors import FitError, UnsupportedError
+from golden.layers import MaxPooling
 from golden.nets.random import random_network
 from hdl.configuration import PRESETS, Configuration
 from hdl.loader import Space, spaces
 from hdl.sparse.engine import Layer
 from mapping import plan
+from tests.golden.strategies import small_graph, small_network
 
 SMALL = Configuration(elements=4, scan_width=2, entry_width=9, row_depth=16, count_width=5)
 
@@ -229,3 +231,26 @@ def test_most_negative_weight_fits_its_width():
 def test_lenet_fits(preset):
     network = network_of((784, 300, 100, 10), density=0.08, code_width=6)
     plan(network, PRESETS[preset])
+
+
+def test_layers_of_other_kinds():
+    message = (
+        r"^network 'graph' has layers that devices cannot run yet, only fully connected ones: "
+    )
+    with pytest.raises(
+        UnsupportedError, match=message + r"'conv' \(convolution\), 'max' \(max\), "
+    ):
+        plan(small_graph(), PRESETS["pe16"])
+    fields = {"output_radix": 4, "activation": "none", "kernel": (1, 1)}
+    pools = [MaxPooling(name=str(index), **fields) for index in range(11)]
+    many = small_graph(layers=pools, sources=())
+    with pytest.raises(UnsupportedError, match=r"'6' \(max\), '7' \(max\) and 3 more$"):
+        plan(many, PRESETS["pe16"])
+
+
+def test_a_feature_map_for_a_fully_connected_layer():
+    """Flattening it costs nothing: the plan is that for a vector."""
+    flat = small_network()
+    shaped = dataclasses.replace(flat, input_shape=(2, 1, 2))
+    device = PRESETS["pe4"]
+    assert np.array_equal(plan(flat, device).load, plan(shaped, device).load)

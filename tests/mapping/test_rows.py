@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.compress.prune import keep_balanced, keep_of_each
-from golden.image import Layer
+from golden.image import FullyConnected
 from hdl.configuration import Configuration
 from mapping import rows
 from mapping.columns import spread
@@ -16,7 +16,7 @@ from mapping.rows import assign
 def layer_of(matrix):
     """A layer with weights where ``matrix`` is not 0."""
     codes = (np.asarray(matrix) != 0).astype(np.uint8)
-    return Layer.from_matrix(
+    return FullyConnected.from_matrix(
         "fc",
         codes,
         codebook=np.arange(4, dtype=np.int16),

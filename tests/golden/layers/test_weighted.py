@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 
 from golden.errors import ImageError
-from golden.layers import Layer
-from tests.golden.strategies import matrix_layer, networks, small_layer, small_network, uint8
+from golden.layers import Convolution, FullyConnected
+from tests.golden.strategies import matrix_layer, networks, small_layer, uint8
 
 
 @pytest.mark.parametrize(
@@ -63,88 +63,6 @@ def test_wrong_layer(changes, message):
         small_layer(**changes)
 
 
-known_inputs = np.zeros((2, 4), np.int16)
-known_outputs = np.zeros((2, 3), np.int16)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"name": None}, r"name must be 1 to 128 printable characters, not None"),
-        ({"layers": ()}, r"layers must be 1 to 1024 in number, not 0"),
-        ({"layers": (small_layer(),) * 1025}, r"layers must be 1 to 1024 in number, not 1025"),
-        ({"layers": (7,)}, r"layers must consist of Layer, not 7"),
-        (
-            {"layers": (small_layer(),) * 2},
-            r"layer 'fc': name must differ from that of other layers",
-        ),
-        (
-            {"layers": (small_layer(), small_layer(name="fc2"))},
-            r"layer 'fc2': inputs must be 3, as many as the layer before puts out, not 4",
-        ),
-        ({"activation_width": 12}, r"activation_width must be 8 or 16, not 12"),
-        ({"activation_width": 32}, r"activation_width must be an integer from 8 to 16, not 32"),
-        ({"input_radix": -1}, r"input_radix must be an integer from 0 to 7, not -1"),
-        ({"input_radix": 8}, r"input_radix must be an integer from 0 to 7, not 8"),
-        (
-            {"layers": (small_layer(output_radix=8),)},
-            r"layer 'fc': output_radix must make the shift 0 to 47, not -1",
-        ),
-        (
-            {"layers": (small_layer(output_radix=-13, weight_radix=31),)},
-            r"layer 'fc': output_radix must make the shift 0 to 47, not 48",
-        ),
-        ({"known_inputs": known_inputs}, r"known_outputs must be of dtype int16 and two-dimensio"),
-        ({"known_outputs": known_outputs}, r"known_inputs must be of dtype int16 and two-dimensi"),
-        (
-            {"known_inputs": known_inputs.astype(int), "known_outputs": known_outputs},
-            r"known_inputs must be of dtype int16 and two-dimensional",
-        ),
-        (
-            {"known_inputs": known_inputs[:, 1:], "known_outputs": known_outputs},
-            r"known_inputs must be of shape \(2, 4\), not \(2, 3\)",
-        ),
-        (
-            {"known_inputs": known_inputs[:0], "known_outputs": known_outputs[:0]},
-            r"known_inputs must be of shape \(1, 4\), not \(0, 4\)",
-        ),
-        (
-            {"known_inputs": known_inputs, "known_outputs": known_outputs[1:]},
-            r"known_outputs must be of shape \(2, 3\), not \(1, 3\)",
-        ),
-        (
-            {"known_inputs": known_inputs + np.int16(128), "known_outputs": known_outputs},
-            r"known_inputs must lie within -128 to 127, not 128 to 128",
-        ),
-        (
-            {"known_inputs": known_inputs, "known_outputs": known_outputs - np.int16(129)},
-            r"known_outputs must lie within -128 to 127, not -129 to -129",
-        ),
-        (
-            {
-                "layers": (small_layer(activation="relu"),),
-                "known_inputs": known_inputs,
-                "known_outputs": known_outputs - np.int16(1),
-            },
-            r"known_outputs must lie within 0 to 127, not -1 to -1",
-        ),
-    ],
-)
-def test_wrong_network(changes, message):
-    with pytest.raises(ImageError, match=f"^{message}"):
-        small_network(**changes)
-
-
-def test_too_many_nonzeros(monkeypatch):
-    monkeypatch.setattr("golden.layers.MAX_NONZEROS", 7)
-    second = matrix_layer(np.ones((1, 3), np.uint8), "fc2")
-    assert small_network(layers=(small_layer(), second))
-    third = matrix_layer(np.ones((1, 1), np.uint8), "fc3")
-    message = r"^layer 'fc3': codes must bring the network's non-zeros to at most 7, not 8$"
-    with pytest.raises(ImageError, match=message):
-        small_network(layers=(small_layer(), second, third))
-
-
 @pytest.mark.parametrize(
     "matrix", [np.zeros((3, 2)), np.zeros(3, np.uint8), np.zeros((2, 3), np.uint8)]
 )
@@ -152,7 +70,7 @@ def test_from_matrix_wrong(matrix):
     fields = vars(small_layer())
     fields = {k: v for k, v in fields.items() if k not in ("codes", "rows", "column_starts")}
     with pytest.raises(ImageError, match=r"^layer 'fc': matrix must be of dtype uint8 and sh"):
-        Layer.from_matrix(matrix=matrix, **fields)
+        FullyConnected.from_matrix(matrix=matrix, **fields)
 
 
 @given(networks())
@@ -191,15 +109,98 @@ def test_accumulator_bits_at_the_extremes():
     assert matrix_layer(codes * 0).accumulator_bits(16) == 1
 
 
-def test_shifts():
-    first = small_layer(output_radix=7)
-    second = matrix_layer(np.ones((2, 3), np.uint8), "fc2", weight_radix=5, output_radix=-1)
-    two = small_network(layers=[first, second])
-    assert two.shifts == (4 + 3 - 7, 7 + 5 - -1)
-    assert (two.inputs, two.outputs) == (4, 2)
-    assert isinstance(two.layers, tuple)
-
-
 def test_numpy_integers_become_plain():
     one = small_layer(code_width=np.int64(2), weight_radix=np.uint8(3))
     assert type(one.code_width) is type(one.weight_radix) is int
+
+
+def convolution(**changes):
+    """A convolution in two groups, of a map of 4 channels and 6 outputs."""
+    fields = {
+        "matrix": np.ones((6, 12), np.uint8),
+        "kernel": (2, 3),
+        "groups": 2,
+        "codebook": np.array([0, 5, -6, 7], np.int16),
+        "code_width": 2,
+        "weight_radix": 0,
+        "bias": np.zeros(6, np.int32),
+        "output_radix": 0,
+        "activation": "none",
+    }
+    return Convolution.from_matrix("conv", **fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": 3}, r"kernel must be 2 integers from 1 to 1024, not 3"),
+        ({"kernel": (2, 3, 1)}, r"kernel must be 2 integers from 1 to 1024, not \(2, 3, 1\)"),
+        ({"kernel": (2, 3.0)}, r"kernel must be 2 integers from 1 to 1024, not \(2, 3\.0\)"),
+        ({"kernel": (0, 3)}, r"kernel must be 2 integers from 1 to 1024, not \(0, 3\)"),
+        ({"kernel": (1025, 3)}, r"kernel must be 2 integers from 1 to 1024, not \(1025, 3\)"),
+        ({"kernel": [7] * 99}, r"kernel must be 2 integers .*, not \(7, 7, 7, 7, 7, \.\.\.\)"),
+        ({"kernel": (5, 1)}, r"inputs must be a multiple of 5, the area of the kernel, not 12"),
+        ({"stride": (1, 0)}, r"stride must be 2 integers from 1 to 1024, not \(1, 0\)"),
+        ({"padding": (1, 1)}, r"padding must be 4 integers from 0 to 1023, not \(1, 1\)"),
+        ({"padding": (0, 0, 0, 1024)}, r"padding must be 4 integers from 0 to 1023, not "),
+        ({"groups": 0}, r"groups must be an integer from 1 to 1048576, not 0"),
+        ({"groups": True}, r"groups must be an integer from 1 to 1048576, not True"),
+        ({"groups": 4}, r"groups must divide the 6 outputs, which 4 does not"),
+        ({"code_width": 1}, r"code_width must be an integer from 2 to 8, not 1"),
+    ],
+)
+def test_wrong_convolution(changes, message):
+    with pytest.raises(ImageError, match=f"^layer 'conv': {message}"):
+        convolution(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "message"),
+    [
+        (
+            {},
+            (24,),
+            r"sources must be a feature map \(height, width, channels\), not of shape \(24",
+        ),
+        ({}, (4, 4, 3), r"groups must divide the 3 channels of its source, which 2 does not"),
+        (
+            {},
+            (4, 4, 6),
+            r"inputs must be 18, as many activations as a window of its source has, not",
+        ),
+        (
+            {},
+            (1, 4, 4),
+            r"kernel must fit its source of shape \(1, 4, 4\), padded, which \(2, 3\) doe",
+        ),
+        (
+            {},
+            (4, 2, 4),
+            r"kernel must fit its source of shape \(4, 2, 4\), padded, which \(2, 3\) doe",
+        ),
+        (
+            {"padding": (1023,) * 4},
+            (4, 4096, 4),
+            r"padding must leave at most 16777216 activations, not 50364400",
+        ),
+    ],
+)
+def test_convolution_of_what_does_not_fit(changes, shape, message):
+    with pytest.raises(ImageError, match=f"^layer 'conv': {message}"):
+        convolution(**changes).output_shape(shape)
+
+
+def test_shape_of_a_convolution():
+    assert convolution().channels == 4
+    assert convolution().output_shape((2, 3, 4)) == (1, 1, 6)
+    assert convolution(stride=(2, 3)).output_shape((7, 10, 4)) == (3, 3, 6)
+    assert convolution(padding=(0, 1, 1, 0)).output_shape((1, 2, 4)) == (1, 1, 6)
+    assert convolution(padding=[1, 2, 3, 4]).output_shape((7, 10, 4)) == (10, 14, 6)
+    assert convolution(padding=[1, 2, 3, 4]).padding == (1, 2, 3, 4)
+
+
+def test_bits_of_a_convolution_are_those_of_its_matrix():
+    """Padding only leaves products out."""
+    one = convolution(padding=(1, 1, 1, 1))
+    assert one.accumulator_bits(8) == (12 * 5 * 128).bit_length() + 1
+    assert one.accumulator_radix(3) == 3

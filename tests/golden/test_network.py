@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from golden import network as golden_network
 from golden.image import digest
-from golden.layers import Addition, Concatenation, Convolution, FullyConnected
+from golden.layers import Addition, Concatenation, Convolution, FullyConnected, MaxPooling
 from golden.nets.random import random_network
 from golden.network import answers, batch_size, run
 from tests.golden import test_convolution, test_pooling
@@ -115,6 +115,26 @@ def test_a_graph_with_every_kind_of_layer():
     sums = found[4].double() @ torch.from_numpy(last.dense().astype(float)).T
     expected = ((sums + torch.from_numpy(last.bias)) / 8).round().clamp(-128, 127)
     assert torch.equal(found[5], expected.long())
+
+
+@pytest.mark.parametrize("own", [(1, 2), (2, 1), (0, 2), (2, 0), (2, 2)])
+def test_addition_takes_each_source_at_its_radix(own):
+    """Layers that shift by 1 and by 3 bits, added up in either order."""
+    fields = {"activation": "none", "kernel": (1, 1)}
+    layers = [
+        MaxPooling(name="a", output_radix=3, **fields),
+        MaxPooling(name="b", output_radix=0, **fields),
+        Addition(name="sum", output_radix=0, activation="none"),
+        # What else there is, so that every tensor is taken.
+        Concatenation(name="all", output_radix=0, activation="none"),
+    ]
+    sources = ((0,), (1,), own, (2, 3))
+    network = small_graph(layers=layers, sources=sources, input_shape=(1, 1, 3))
+    inputs = torch.tensor([[-128, 77, 16]])
+    rounded = {0: inputs / 16, 1: (inputs / 2).round() / 8}
+    rounded[2] = (rounded[1]).round()
+    expected = (rounded[own[0]] + rounded[own[1]]).round()
+    assert torch.equal(answers(network, inputs)[:, 3:], expected.long())
 
 
 @pytest.mark.parametrize("most", [1, 100, 250, 10**6])

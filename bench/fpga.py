@@ -296,6 +296,8 @@ def nextpnr(target: Target, *options: str, folder: Path) -> dict[str, Any]:
     common += ["--timing-allow-fail", f"--{target.device}", *target.options]
     if target.family == "ecp5":
         common += ["--out-of-context", "--router", "router1"]
+        # Or else cells that are few, but far apart, decide on the clock of a large device.
+        common += ["--placer-heap-timingweight", "30"]
     packaged(f"yowasp_{name}", f"run_{name}", *common, *options, folder=folder)
     return json.loads((folder / "report.json").read_text())
 

@@ -4,6 +4,8 @@ Radix points of activations are chosen from what a layer puts out for calibratio
 weights are bounded by the accumulator.
 """
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from golden.compress.model import Model, forward
 from golden.errors import FitError
 from golden.fixed import quantise
 from golden.image import FullyConnected, Network
-from golden.layers import MAX_SHIFT
+from golden.layers import MAX_SHIFT, Weighted
 
 __all__ = ["activation_radix", "to_image", "to_layer"]
 
@@ -64,7 +66,9 @@ def to_layer(
     output_radix: int,
     activation_width: int,
     accumulator_width: int,
-) -> FullyConnected:
+    kind: type[Weighted] = FullyConnected,
+    **fields: Any,
+) -> Weighted:
     """A layer in fixed point, its weights as fine as the accumulator allows.
 
     Parameters
@@ -88,10 +92,14 @@ def to_layer(
         Bits of the activations.
     accumulator_width : int
         Bits that the accumulator may have.
+    kind : type of Weighted
+        Kind of the layer.
+    fields
+        What layers of this kind have beside, such as a kernel.
 
     Returns
     -------
-    golden.image.FullyConnected
+    golden.layers.Weighted
         With the greatest weight radix at which codebook and biases fit their types, no sum can
         overflow, and the shift is one that devices have.
 
@@ -113,7 +121,7 @@ def to_layer(
         # Rounding may take up to half of what would lie between values spaced evenly.
         if np.abs(values * 2.0**-weight_radix - exact).max() * 2**code_width > np.abs(exact).max():
             break
-        layer = FullyConnected.from_matrix(
+        layer = kind.from_matrix(
             name,
             codes,
             codebook=values.astype(np.int16),
@@ -122,6 +130,7 @@ def to_layer(
             bias=start.astype(np.int32),
             output_radix=min(output_radix, radix),
             activation=activation,
+            **fields,
         )
         if layer.accumulator_bits(activation_width) <= accumulator_width:
             return layer

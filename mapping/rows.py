@@ -76,6 +76,7 @@ def assign(
 
     Examples
     --------
+    >>> from golden.layers import FullyConnected
     >>> codes = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.uint8)
     >>> layer = FullyConnected.from_matrix(
     ...     "fc", codes, codebook=np.array([0, 1, 2, 3], np.int16), code_width=2, weight_radix=0,

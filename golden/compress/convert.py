@@ -36,7 +36,7 @@ def convert(
     name: str,
     bits: int,
     activation_width: int = 16,
-    accumulator_width: int = 40,
+    accumulator_width: int = 36,
 ) -> Network:
     """An image of a trained module.
 

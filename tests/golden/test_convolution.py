@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from golden import convolution
+from golden import convolution, winograd
 from golden.errors import ImageError
 from golden.layers import Convolution
 from tests.golden.strategies import convolutions
@@ -133,6 +133,40 @@ def test_usual_layers_in_blocks(monkeypatch, shape, outputs, fields, block):
         inputs = inputs[:1, :9, :9]
     sums, _ = convolution.layer(layer, inputs, shift=0, width=16)
     assert torch.equal(sums, torch_sums(layer, inputs))
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_winograd_gives_the_same(tile, padding):
+    """Both golden models of a convolution of 3 x 3, bit by bit."""
+    rng = np.random.default_rng(tile)
+    pad = int(padding == "same")
+    layer = Convolution.from_matrix(
+        "conv",
+        rng.integers(0, 4, (5, 9 * 6), np.uint8),
+        kernel=(3, 3),
+        padding=(pad,) * 4,
+        codebook=np.array([0, 127, -128, 3], np.int16),
+        code_width=2,
+        weight_radix=8,
+        bias=rng.integers(-(2**15), 2**15, 5).astype(np.int32),
+        output_radix=4,
+        activation="relu",
+    )
+    inputs = torch.from_numpy(rng.integers(-128, 128, (2, 7, 10, 6)))
+    sums, outputs = convolution.layer(layer, inputs, shift=9, width=8)
+    weights = torch.from_numpy(layer.dense()).unflatten(1, (3, 3, 6)).movedim(3, 1)
+    found = winograd.layer(
+        inputs.movedim(3, 1),
+        weights,
+        torch.from_numpy(layer.bias),
+        tile=tile,
+        padding=padding,
+        shift=9,
+        activation="relu",
+    )
+    assert torch.equal(found[0].movedim(1, 3), sums)
+    assert torch.equal(found[1].movedim(1, 3), outputs)
 
 
 def test_long_sum_is_exact():

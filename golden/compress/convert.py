@@ -42,9 +42,10 @@ def convert(
 
     The module is captured by :func:`torch.export.export`, in evaluation mode, so that it may be
     written in any way that leads to convolutions, linear layers, batch normalisation right behind
-    one of these, ReLU, pooling, addition and concatenation of channels. Weights are
-    clustered as they are: those that are zero stay zero, and the others share values. Batch
-    normalisation is folded into the weights before.
+    one of these, ReLU, pooling, addition and concatenation of channels. Batch normalisation is
+    folded into the weights. These are then clustered as they are: those that are zero stay
+    zero, and the others share values. If a layer has no more different ones than codes, its
+    weights stay what they are.
 
     Feature maps become channels last: the inputs of the image are those of the module with their
     channels moved to the end, flattened, and so are its outputs if they are a feature map. Columns
@@ -465,10 +466,20 @@ def _groups(layers: list[_Node]) -> list[int]:
 
 
 def _share(weights: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes and codebook; see :func:`golden.compress.share.share`.
+
+    Weights that are shared already, by no more values than there are codes, stay what they are.
+    """
+    weights = weights.float()
     mask = weights != 0
-    if not mask.any():
-        return torch.zeros(weights.shape, dtype=torch.int64), torch.zeros(2**bits)
-    return share(weights.float(), mask, bits)
+    values, labels = weights[mask].unique(return_inverse=True)
+    if len(values) >= 2**bits:
+        return share(weights, mask, bits)
+    codes = torch.zeros(weights.shape, dtype=torch.int64)
+    codes[mask] = labels + 1
+    codebook = torch.zeros(2**bits)
+    codebook[1 : len(values) + 1] = values
+    return codes, codebook
 
 
 def _values(graph: fx.GraphModule, arguments: list[Tensor]) -> dict[str, Tensor]:

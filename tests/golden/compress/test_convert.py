@@ -150,6 +150,20 @@ def test_usual_modules(module, shape):
     check_exact(module, shape)
 
 
+@pytest.mark.parametrize("count", [0, 1, 14, 15, 16])
+def test_weights_that_are_shared_already_stay(count):
+    """With codes of 4 bits, 15 values unevenly spaced; 16 are clustered."""
+    layer = nn.Linear(400, 3)
+    values = 2.0 ** -torch.arange(count) if count else torch.zeros(1)
+    with torch.no_grad():
+        layer.weight.copy_(values[torch.randint(len(values), (3, 400))])
+        layer.weight[:, ::3] = 0
+    network = convert(nn.Sequential(layer), torch.randn(50, 400), name="net", bits=4)
+    found = torch.from_numpy(network.layers[0].dense() / 2.0 ** network.layers[0].weight_radix)
+    assert torch.equal(found == 0, layer.weight == 0)
+    assert torch.equal(found.float(), layer.weight) == (count < 16)
+
+
 @pytest.mark.parametrize("affine", [False, True])
 def test_normalisation_is_folded(affine):
     module = nn.Sequential(

@@ -118,7 +118,7 @@ class Network:
         object.__setattr__(self, "sources", tuple(sources))
         if unused:
             self.layers[min(unused) - 1].check.require(
-                False, "sources of a layer behind it must have it"
+                False, "must be among the sources of a layer behind it"
             )
 
     def _check_layers(self) -> None:

@@ -677,8 +677,14 @@ CONV, MAX, AVERAGE, ADD, CONCATENATE, FC = range(6)
         ),
         (stated("sources", MAX, [0]), r"the image is damaged: digest must be "),
         (stated("sources", ADD, [2]), r"layer 'add': sources must be 2 integers from 0 to 3, not "),
-        (stated("sources", ADD, [2, 2]), r"layer 'average': sources of a layer behind it must hav"),
-        (stated("sources", ADD, [2, 1]), r"layer 'average': sources of a layer behind it must hav"),
+        (
+            stated("sources", ADD, [2, 2]),
+            r"layer 'average': must be among the sources of a ",
+        ),
+        (
+            stated("sources", ADD, [2, 1]),
+            r"layer 'average': must be among the sources of a ",
+        ),
         (
             stated("sources", CONCATENATE, [2]),
             r"layer 'concatenate': sources must be 2 to 64 integ",
@@ -687,7 +693,7 @@ CONV, MAX, AVERAGE, ADD, CONCATENATE, FC = range(6)
             stated("sources", CONCATENATE, [2] * 65),
             r"layer 'concatenate': sources must be 2 to 64 ",
         ),
-        (stated("sources", CONCATENATE, [2, 1]), r"layer 'add': sources of a layer behind it must"),
+        (stated("sources", CONCATENATE, [2, 1]), r"layer 'add': must be among the sources of a la"),
         (stated("sources", CONCATENATE, [0, 4]), r"layer 'concatenate': sources must be of one sh"),
         (stated("sources", CONCATENATE, [2, 4, 4]), r"layer 'fc': inputs must be 24, as many acti"),
         (stated("outputs", CONV, 3), r"layer 'fc': inputs must be 24, as many activations as its"),

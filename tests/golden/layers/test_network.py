@@ -140,7 +140,7 @@ def join(name, **fields):
         (
             [pool("a"), pool("b"), pool("c")],
             {"sources": ((0,), (0,), (2,))},
-            r"layer 'a': sources of a layer behind it must have it",
+            r"layer 'a': must be among the sources of a layer behind it",
         ),
         ([pool("a"), pool("a")], {}, r"layer 'a': name must differ from that of other layers"),
         (

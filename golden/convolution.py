@@ -6,17 +6,17 @@ It becomes an output activation in one step, :func:`golden.fixed.requantise`.
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from golden import sparse
 from golden.fixed import check_within, limits, requantise
 from golden.layers import Convolution, Windowed
 
 __all__ = ["layer", "windows"]
 
-# Windows and weights are spread out a block at a time: 2**22 float64 take 32 MiB.
+# Windows are spread out a block at a time: 2**22 float64 take 32 MiB.
 _BLOCK = 2**22
 
 
@@ -53,6 +53,7 @@ def layer(layer: Convolution, inputs: Tensor, *, shift: int, width: int) -> tupl
 
     Examples
     --------
+    >>> import numpy as np
     >>> edges = Convolution.from_matrix(
     ...     "edges", np.array([[1, 2]], dtype=np.uint8), kernel=(1, 2), padding=(0, 0, 0, 1),
     ...     codebook=np.array([0, -1, 1, 0], dtype=np.int16), code_width=2, weight_radix=0,
@@ -105,26 +106,15 @@ def windows(layer: Windowed, inputs: Tensor, *, pad: int = 0, ceil: bool = False
 
 
 def _accumulate(layer: Convolution, inputs: Tensor) -> Tensor:
-    """Bias plus weights times the activations of each window.
-
-    A window has at most 2**20 activations of a group, so that a sum stays below 2**51, and float64,
-    whose matrix product is the fast one, holds every partial sum exactly; see :mod:`golden.sparse`.
-    """
+    """Bias plus weights times the activations of each window."""
     found = windows(layer, inputs.double())
-    groups = layer.groups
-    sums = torch.as_tensor(layer.bias.astype(np.float64)).repeat(*found.shape[:3], 1)
-    step = max(1, _BLOCK // layer.outputs)
+    sums = torch.zeros((*found.shape[:3], layer.outputs), dtype=torch.int64)
     for part in _parts(found):
         # Groups first, then positions, then what the matrix has a column for.
-        grouped = found[part].unflatten(5, (groups, -1)).movedim(5, 0)
-        taken = grouped.reshape(groups, -1, layer.inputs)
-        added = sums[part].reshape(-1, groups, layer.outputs // groups).movedim(1, 0).clone()
-        for first in range(0, layer.inputs, step):
-            last = min(first + step, layer.inputs)
-            dense = torch.as_tensor(layer.dense(first, last).astype(np.float64))
-            added += taken[:, :, first:last] @ dense.unflatten(0, (groups, -1)).mT
-        sums[part] = added.movedim(0, 1).reshape(sums[part].shape)
-    return sums.to(torch.int64)
+        grouped = found[part].unflatten(5, (layer.groups, -1)).movedim(5, 0)
+        taken = grouped.reshape(layer.groups, -1, layer.inputs)
+        sums[part] = sparse.accumulate(layer, taken).reshape(sums[part].shape)
+    return sums
 
 
 def _parts(found: Tensor) -> Iterator[tuple[slice, slice, slice]]:

@@ -5,6 +5,7 @@ A mean is an exact sum times an integer that stands for one over the area of the
 all other layers: :func:`golden.fixed.requantise`.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,5 +73,5 @@ def _accumulate(layer: Pooling, inputs: Tensor, width: int) -> Tensor:
         return windows(layer, inputs, pad=lowest, ceil=layer.ceil_mode).amax(dim=(3, 4))
     sums = windows(layer, inputs, ceil=layer.ceil_mode).sum(dim=(3, 4))
     rows, columns = layer.areas(tuple(inputs.shape[1:]))
-    reciprocals = torch.tensor([[layer.reciprocal(x * y) for y in columns] for x in rows])
-    return sums * reciprocals[:, :, None]
+    reciprocals = layer.reciprocal(np.outer(rows, columns))
+    return sums * torch.from_numpy(reciprocals)[:, :, None]

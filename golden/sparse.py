@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from golden.fixed import check_within, limits, requantise
-from golden.image import FullyConnected
+from golden.layers import FullyConnected, Weighted
 
-__all__ = ["layer"]
+__all__ = ["accumulate", "layer"]
 
 # Weights are spread out a block of columns at a time: 2**22 float64 take 32 MiB.
 _BLOCK = 2**22
@@ -30,7 +30,7 @@ def layer(
         Input activations, each within ``width`` bits.
     shift : int
         Fraction bits that an accumulator has more than an output activation; see
-        :attr:`golden.image.Network.shifts`.
+        :attr:`golden.layers.Network.shifts`.
     width : int
         Bits of an activation, 8 or 16.
 
@@ -50,7 +50,6 @@ def layer(
 
     Examples
     --------
-    >>> from golden.image import FullyConnected
     >>> codes = np.array([[1, 0, 2], [0, 0, 3]], dtype=np.uint8)
     >>> small = FullyConnected.from_matrix(
     ...     "small", codes, codebook=np.array([0, 5, -3, 7], dtype=np.int16), code_width=2,
@@ -66,21 +65,34 @@ def layer(
         raise ValueError(
             f"inputs must be of shape (batch, {layer.inputs}), not {tuple(inputs.shape)!r}"
         )
-    accumulators = _accumulate(layer, inputs)
+    accumulators = accumulate(layer, inputs[None])
     return accumulators, requantise(accumulators, shift, *limits(width, layer.activation))
 
 
-def _accumulate(layer: FullyConnected, inputs: Tensor) -> Tensor:
+def accumulate(layer: Weighted, inputs: Tensor) -> Tensor:
     """Bias plus weights times inputs.
 
     An image has at most 2**20 columns, so a sum of 16-bit products and a 32-bit bias stays below
     2**51: float64, whose matrix product is the fast one, holds every partial sum exactly, in
     whatever order they are added.
+
+    Parameters
+    ----------
+    layer : Weighted
+        Weights and bias.
+    inputs : Tensor, ``(groups, n, layer.inputs)``
+        What each group of rows is multiplied with, in the order of the rows.
+
+    Returns
+    -------
+    Tensor of int64, ``(n, layer.outputs)``
     """
-    sums = torch.as_tensor(layer.bias.astype(np.float64)).repeat(len(inputs), 1)
+    groups, count, _ = inputs.shape
+    bias = torch.as_tensor(layer.bias.astype(np.float64))
+    sums = bias.reshape(groups, 1, -1).repeat(1, count, 1)
     step = max(1, _BLOCK // layer.outputs)
     for first in range(0, layer.inputs, step):
         last = min(first + step, layer.inputs)
-        weights = torch.as_tensor(layer.dense(first, last).T.astype(np.float64))
-        sums += inputs[:, first:last].double() @ weights
-    return sums.to(torch.int64)
+        weights = torch.as_tensor(layer.dense(first, last).astype(np.float64))
+        sums += inputs[:, :, first:last].double() @ weights.unflatten(0, (groups, -1)).mT
+    return sums.movedim(0, 1).flatten(1).to(torch.int64)

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Queue", "VectorQueue", "delayed"]
+__all__ = ["Queue", "VectorQueue", "delayed", "tally"]
 
 
 class Queue(wiring.Component):
@@ -63,8 +63,7 @@ class Queue(wiring.Component):
         ]
         if self.depth <= self.SHALLOW:
             read = memory.read_port(domain="comb")
-            # Those inside are counted by as many ones, which is quick.
-            inside = Signal(self.depth)
+            inside = tally(m, puts, takes, most=self.depth, name="inside")
             room = Signal(init=1)
             m.d.comb += [
                 self.i.ready.eq(room),
@@ -73,7 +72,6 @@ class Queue(wiring.Component):
                 self.level.eq(sum(inside)),
             ]
             with m.If(puts ^ takes):
-                m.d.sync += inside.eq(Mux(puts, Cat(1, inside), inside >> 1))
                 m.d.sync += room.eq(takes | ~inside[-2])
         else:
             # What is on offer has left memory.
@@ -88,9 +86,8 @@ class Queue(wiring.Component):
                 m.d.sync += self.level.eq(self.level + Mux(puts, 1, -1))
 
         m.d.comb += self.o.payload.eq(read.data)
-        for moves, port in ((puts, write), (reads, read)):
-            with m.If(moves):
-                m.d.sync += port.addr.eq(Mux(port.addr == self.depth - 1, 0, port.addr + 1))
+        _advance(m, write.addr, puts, self.depth)
+        _advance(m, read.addr, reads, self.depth)
 
         return m
 
@@ -177,8 +174,7 @@ class VectorQueue(wiring.Component):
         # Everything from the first place to the last is in the queue.
         first = Signal(range(self.depth))
         for place, moves in (write.addr, puts), (read.addr, reads), (first, gives):
-            with m.If(moves):
-                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+            _advance(m, place, moves, self.depth)
         for count, less in (self.level, gives), (waiting, reads):
             with m.If(puts ^ less):
                 m.d.sync += count.eq(count + Mux(puts, 1, -1))
@@ -198,14 +194,12 @@ class VectorQueue(wiring.Component):
         m.submodules.front = front = ResetInserter(self.rewind)(Queue(self.shape, depth=self.FRONT))
         wiring.connect(m, front.o, wiring.flipped(self.o))
         answered, there, passes = Signal(), Signal(), Signal()
-        ahead = Signal(self.FRONT)  # read and not yet taken, as many ones
         taken = self.o.valid & self.o.ready
+        ahead = tally(m, reads, taken, most=self.FRONT, name="ahead")  # read and not yet taken
         m.d.comb += [
             passes.eq(puts & ~(some | answered | there | ahead[-1])),
             reads.eq(passes | (some & ~ahead[-1])),
         ]
-        with m.If(reads != taken):
-            m.d.sync += ahead.eq(Mux(reads, Cat(1, ahead), ahead >> 1))
         kept = Signal.like(self.o.payload)
         m.d.sync += [answered.eq(reads & some), there.eq(answered), kept.eq(data)]
         m.d.comb += [
@@ -219,6 +213,23 @@ class VectorQueue(wiring.Component):
 def _check_depth(depth):
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 2:
         raise TypeError(f"depth must be an integer of at least 2, not {depth!r}")
+
+
+def _advance(m, place, moves, depth):
+    """Go on to the next of ``depth`` places, if ``moves``; behind the last one comes the first."""
+    with m.If(moves):
+        m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+
+
+def tally(m, more, less, *, most, name):
+    """How many times ``more`` was set beyond ``less``, as so many ones, which needs no adder.
+
+    There are at most ``most``; the registers are added to module ``m``.
+    """
+    ones = Signal(most, name=name)
+    with m.If(more ^ less):
+        m.d.sync += ones.eq(Mux(more, Cat(1, ones), ones >> 1))
+    return ones
 
 
 def delayed(m, value, *, cycles, name):

@@ -238,8 +238,7 @@ class _Capture:
     def conv2d(self, node: fx.Node, a: dict[str, Any]) -> None:
         value = self._source(node, a["input"])
         weights = self._constant(node, a["weight"])
-        if set(a["dilation"]) != {1}:
-            raise UnsupportedError(f"{node.name}: must have a dilation of 1, not {a['dilation']}")
+        _check_dilation(node, a)
         kernel, padding = tuple(weights.shape[2:]), a["padding"]
         if padding == "same":
             before = [(side - 1) // 2 for side in kernel]
@@ -297,8 +296,7 @@ class _Capture:
 
     def max_pool2d(self, node: fx.Node, a: dict[str, Any]) -> None:
         value = self._source(node, a["self"])
-        if set(a["dilation"]) != {1}:
-            raise UnsupportedError(f"{node.name}: must have a dilation of 1, not {a['dilation']}")
+        _check_dilation(node, a)
         self._add(node, MaxPooling, (value.tensor,), fields=_window(a))
 
     def avg_pool2d(self, node: fx.Node, a: dict[str, Any]) -> None:
@@ -504,6 +502,11 @@ def _arguments(node: fx.Node) -> dict[str, Any]:
     named = {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
     names = [one.name for one in schema.arguments]
     return {**named, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _check_dilation(node: fx.Node, a: dict[str, Any]) -> None:
+    if set(a["dilation"]) != {1}:
+        raise UnsupportedError(f"{node.name}: must have a dilation of 1, not {a['dilation']}")
 
 
 def _window(a: dict[str, Any]) -> dict[str, Any]:

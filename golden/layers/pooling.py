@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from golden.layers.base import Shape, Windowed
 
 __all__ = ["AveragePooling", "MaxPooling", "Pooling"]
+
+_Area = TypeVar("_Area", int, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,8 +98,8 @@ class AveragePooling(Pooling):
         """Activations in a whole window."""
         return math.prod(self.kernel)
 
-    def reciprocal(self, area: int) -> int:
-        """The integer that stands for one over ``area``.
+    def reciprocal(self, area: _Area) -> _Area:
+        """The integer that stands for one over ``area``, or those for an array of areas.
 
         Examples
         --------
@@ -153,5 +155,5 @@ class AveragePooling(Pooling):
         varies = self.ceil_mode or (any(self.padding) and not self.count_padding)
         sides = [np.arange(1 if varies else side, side + 1) for side in self.kernel]
         areas = np.outer(*sides)
-        most = int((areas * (((2 << self.weight_radix) + areas) // (2 * areas))).max())
+        most = int((areas * self.reciprocal(areas)).max())
         return (most << (activation_width - 1)).bit_length() + 1

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hdl.sparse.counts import Segment
-from hdl.streams import Queue, delayed
+from hdl.streams import Queue, delayed, tally
 
 __all__ = ["Entry", "Fetch", "Word"]
 
@@ -147,13 +147,10 @@ class Fetch(wiring.Component):
             m.d.comb += [load.addr.eq(shared), read.addr.eq(shared), read.en.eq(~self.load.en)]
         m.submodules.words = words = Queue(self.word, depth=self.ROOM)
 
-        # Words issued and not yet taken, as many ones, are counted against the room in the queue.
-        issued = Signal(self.ROOM)
+        # Words issued and not yet taken are counted against the room in the queue.
         go = Signal()
-        taken = self.o.valid & self.o.ready
+        issued = tally(m, go, self.o.valid & self.o.ready, most=self.ROOM, name="issued")
         m.d.comb += go.eq(self.i.valid & ~issued[-1])
-        with m.If(go != taken):
-            m.d.sync += issued.eq(Mux(go, Cat(1, issued), issued >> 1))
 
         # Whether a word is the last one is known before it is its turn.
         segment = self.i.payload

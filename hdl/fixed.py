@@ -26,7 +26,7 @@ class Requantise(wiring.Component):
     result_width : :class:`int`
         Bits in a result, two's complement. Less than ``width``.
     deep : :class:`bool`
-        Whether there are more registers on the way, for a higher clock.
+        Whether the shift takes more registers, for a higher clock.
 
     Members
     -------
@@ -39,8 +39,8 @@ class Requantise(wiring.Component):
     o : ``Out(signed(result_width))``
     """
 
-    # Cycles, of one that is not deep: the sum, the shift, the result.
-    LATENCY = 3
+    # Cycles, of one that is not deep: the sum, the shift, comparisons, the result.
+    LATENCY = 4
     # Of a deep one, bits of the shift to a register, and bits that are looked at together.
     _STEP = 2
     _PART = 8
@@ -76,8 +76,8 @@ class Requantise(wiring.Component):
 
     @classmethod
     def deep_latency(cls, width):
-        """Cycles, of a deep one: more of them for the shift, and one for the comparisons."""
-        return cls.LATENCY + (len(Const(0, range(width))) - 1) // cls._STEP + 1
+        """Cycles, of a deep one."""
+        return cls.LATENCY + (len(Const(0, range(width))) - 1) // cls._STEP
 
     def elaborate(self, platform):
         m = Module()
@@ -116,23 +116,20 @@ class Requantise(wiring.Component):
         m.d.sync += parts.eq(
             Cat(dropped[n : n + length].any() for n in range(0, self.width, length))
         )
-        below = delayed(
-            m, parts.any(), cycles=self.latency - self.LATENCY - self.deep, name="below"
-        )
+        below = delayed(m, parts.any(), cycles=self.latency - self.LATENCY, name="below")
 
         # What is below ``low`` may round up to it, but no further; what is at ``high`` stays there.
         # So neither waits for rounding. What does not fit a result is beyond one of them.
         kept = halves >> 1
         result, rest = kept[: len(self.o)].as_signed(), kept[len(self.o) - 1 :]
         rounded, negative, fits = Signal(len(self.o)), Signal(), Signal()
-        domain = m.d.sync if self.deep else m.d.comb
-        domain += [
+        m.d.sync += [
             rounded.eq(result + (halves[0] & (below | kept[0]))),
             negative.eq(rest[-1]),
             fits.eq(rest.all() | ~rest.any()),
         ]
-        below_low = self._less(domain, result, self.low, "low")
-        below_high = self._less(domain, result, self.high, "high")
+        below_low = self._less(m, result, self.low, "low")
+        below_high = self._less(m, result, self.high, "high")
         with m.If(Mux(fits, below_low, negative)):
             m.d.sync += self.o.eq(self.low)
         with m.Elif(~fits | ~below_high):
@@ -142,11 +139,11 @@ class Requantise(wiring.Component):
 
         return m
 
-    def _less(self, domain, first, second, name):
-        """Whether ``first`` is less. Each half is compared in ``domain``, so that none is long."""
+    def _less(self, m, first, second, name):
+        """Whether ``first`` is less, a cycle later. Halves are compared, so that none is long."""
         half = len(self.o) // 2
         upper, same, lower = (Signal(name=f"{part}_{name}") for part in ("upper", "same", "lower"))
-        domain += [
+        m.d.sync += [
             upper.eq(first[half:].as_signed() < second[half:].as_signed()),
             same.eq(first[half:] == second[half:]),
             lower.eq(first[:half] < second[:half]),

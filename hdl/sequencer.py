@@ -233,7 +233,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [reporting.eq(1), place.eq(0)]
         with m.If(moves & ~chained & (place == c.layer_depth - 1)):
             m.d.sync += [chained.eq(1), tail.eq(len(COUNTERS) * c.elements - 1)]
-        with m.If(moves & chained):
+        with m.If(self.shift):
             m.d.sync += tail.eq(tail - 1)
             with m.If(tail == 0):
                 m.d.sync += [chained.eq(0), reporting.eq(0)]

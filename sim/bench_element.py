@@ -277,7 +277,7 @@ async def adds_up_columns(dut: Any, name: str, density: float, gaps: float) -> N
 async def multiplies_every_cycle(dut: Any, name: str) -> None:
     """From step to product takes the latencies of the parts, and then there is one a cycle.
 
-    So it is from one run to the next too, each of which is finished with its last term.
+    So it is from one run to the next too, each of which is finished soon after its last term.
     """
     driver = await begin(dut, name)
     c = driver.c
@@ -295,7 +295,7 @@ async def multiplies_every_cycle(dut: Any, name: str) -> None:
     products = [sum(map(len, layer.columns)) for layer in layers]
     # The origin comes a cycle before the first step.
     latency = 1 + Element.STEP_LATENCY + Queue.latency(c.queue_depth) + Fetch.LATENCY
-    latency += Decode.LATENCY - 1
+    latency += Decode.LATENCY + Decode.END_LATENCY - 2
     ends = [latency + products[0], latency + sum(products)]
     for n in range(ends[1] + 1):
         await driver.cycle()

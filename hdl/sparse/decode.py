@@ -64,7 +64,7 @@ class Decode(wiring.Component):
     # Into the line of entries, and out of it.
     LATENCY = 2
     # From the cycle in which the last entry of a run is taken to ``finished``.
-    END_LATENCY = 1
+    END_LATENCY = 2
 
     def __init__(self, *, row_depth, code_width, activation_width):
         self.word = Word(row_depth, code_width, activation_width)
@@ -138,10 +138,11 @@ class Decode(wiring.Component):
             m.d.sync += row.eq(-1)
         with m.Elif(there & ~waits):
             m.d.sync += row.eq(reached)
-        # An escape need not be in the last word of its segment.
+        # An escape need not be in the last word of its segment. The end is news for units far away.
         final = Mux(pair, Mux(some, behind_tag.final, word.final), head_tag.final)
-        with m.If(ends & final):
-            m.d.sync += self.finished.eq(self.finished ^ (1 << head_tag.bank))
+        finishes = Signal(2)
+        m.d.sync += finishes.eq((ends & final) << head_tag.bank)
+        m.d.sync += self.finished.eq(self.finished ^ finishes)
 
         # A word comes in if no more than one entry remains. The next head is the first entry that
         # does, or else the first one of that word which is not taken already.

@@ -284,7 +284,7 @@ def test_descriptor_of_the_example():
 
 def test_reset():
     async def scenario(host):
-        cleared = DEVICE.layer_depth + 2 * (DEVICE.row_depth * DEVICE.groups + 9) + 1
+        cleared = DEVICE.layer_depth + 2 * (DEVICE.row_depth * DEVICE.groups + 10) + 1
         assert await host.cycles_to_put(host.top.load, LOAD[0]) == cleared
         assert await host.load(LOAD[1:-1]) == len(LOAD) - 2
         assert await host.send() == 0
@@ -299,7 +299,7 @@ def test_reset():
         assert await host.send() == 4
         assert await host.answer() == ANSWER
         await host.load([header(REPORT)])
-        assert (await host.report())[:2] == [21, 31]
+        assert (await host.report())[:2] == [22, 33]
 
     simulate(scenario)
 
@@ -386,8 +386,8 @@ def test_report():
             await host.send()
             await host.answer()
         await host.load([header(REPORT, 7, 1)])
-        # Two vectors of what docs/pictures/layers.svg shows: 21 and 31 cycles.
-        expected = [2 * 21, 2 * 31, 24, 0, 0, 22, 0, 0]
+        # Two vectors of what docs/pictures/layers.svg shows: 22 and 33 cycles.
+        expected = [2 * 22, 2 * 33, 24, 0, 0, 22, 0, 0]
         assert await host.report() == expected
         await host.load([header(REPORT)])
         assert await host.report() == [0] * REPORT_LENGTH

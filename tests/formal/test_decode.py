@@ -106,7 +106,7 @@ class EntryByEntry(Elaboratable):
         m.d.sync += finished.eq(finished ^ Mux(some, does.turns, 0))
         m.d.comb += [
             Assert(dut.valid == delayed(m, dut.gives, cycles=1, name="gives")),
-            Assert(dut.finished == finished),
+            Assert(dut.finished == delayed(m, finished, cycles=1, name="finished")),
         ]
         with m.If(dut.valid):
             m.d.comb += Assert(Value.cast(dut.term) == Value.cast(term))

@@ -45,8 +45,7 @@ class Ram(wiring.Component):
     _DEPTHS = {18: 1 << 10, 9: 1 << 11, 4: 1 << 12, 2: 1 << 13, 1: 1 << 14}
 
     def __init__(self, shape, *, depth):
-        if not isinstance(depth, int) or isinstance(depth, bool) or not 2 <= depth <= self.DEEPEST:
-            raise TypeError(f"depth must be an integer from 2 to {self.DEEPEST}, not {depth!r}")
+        self.check_depth(depth)
         self.shape = shape
         self.depth = depth
         super().__init__(
@@ -56,6 +55,12 @@ class Ram(wiring.Component):
                 "load": Out(WritePort.Signature(addr_width=ceil_log2(depth), shape=shape)),
             }
         )
+
+    @classmethod
+    def check_depth(cls, depth):
+        """Refuse what is no number of words that it can have."""
+        if not isinstance(depth, int) or isinstance(depth, bool) or not 2 <= depth <= cls.DEEPEST:
+            raise TypeError(f"depth must be an integer from 2 to {cls.DEEPEST}, not {depth!r}")
 
     def elaborate(self, platform):
         if getattr(platform, "family", None) == "ecp5":

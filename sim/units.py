@@ -11,6 +11,7 @@ from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.fixed import Requantise
 from hdl.loader import Loader
+from hdl.maps.fold import Fold
 from hdl.maps.memory import External, OnChip
 from hdl.maps.walk import Walk
 from hdl.multiplier import Multiplier
@@ -280,6 +281,21 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
             Outside, _WORD, address_width=4, latency=latency, every=every, turnaround=turnaround
         )
         for latency, every, turnaround in ((1, 1, 0), (4, 1, 2), (9, 3, 1))
+    },
+    "fold": {
+        f"fold_{scan_width}": partial(
+            Fold,
+            scan_width=scan_width,
+            activation_width=activation_width,
+            accumulator_width=accumulator_width,
+            factor_width=factor_width,
+        )
+        for scan_width, activation_width, accumulator_width, factor_width in (
+            (1, 8, 18, 18),
+            (2, 8, 40, 12),
+            (3, 16, 24, 18),
+            (8, 8, 18, 17),
+        )
     },
     "winograd": {
         f"winograd_{name}": partial(Winograd, parameters)

@@ -5,6 +5,8 @@ import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
 
+from hdl.fixed import Requantise
+from hdl.maps.fold import Fold
 from hdl.maps.memory import External, OnChip
 from hdl.maps.walk import Walk
 from hdl.streams import delayed
@@ -149,3 +151,30 @@ def test_external_has_room(tmp_path, monkeypatch, reads):
     monkeypatch.setattr(External, "TURN", 2)
     top = RoomForAnswers(External(1, address_width=1, reads=reads))
     prove(top, tmp_path, ports=top.ports, depth=9, mode="bmc")
+
+
+class RoomForWords(Elaboratable):
+    """There is room for each word that is made, and what is on offer stands."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.ports = [dut.folding.payload, dut.folding.valid, dut.i.payload, dut.i.valid]
+        self.ports += [dut.o.ready]
+
+    def elaborate(self, platform):
+        m = self.dut.elaborate(platform)
+        m.d.comb += Assume(~ResetSignal())
+        queue = m.submodules.queue
+        m.d.comb += Assert(~queue.i.valid | queue.i.ready)
+        Offer(m, self.dut.o, name="o").show()
+        return m
+
+
+@pytest.mark.parametrize("scan_width", [1, 2])
+def test_fold_has_room(tmp_path, monkeypatch, scan_width):
+    """With little of it, which fills in so many cycles, and quick arithmetic."""
+    monkeypatch.setattr(Fold, "_ahead", 2)
+    monkeypatch.setattr(Requantise, "_STEP", 8)
+    dut = Fold(scan_width=scan_width, activation_width=1, accumulator_width=1, factor_width=1)
+    top = RoomForWords(dut)
+    prove(top, tmp_path, ports=top.ports, depth=dut.latency + 6, mode="bmc")

@@ -5,6 +5,7 @@ import pytest
 from amaranth.hdl import signed
 from amaranth.lib import data
 
+from hdl.maps.fold import Fold
 from hdl.maps.memory import External, OnChip
 from hdl.maps.walk import Walk
 from hdl.verilog import convert
@@ -43,12 +44,42 @@ def test_memory_of_a_simulation(name, least):
             Outside(8, address_width=4, **{name: value})
 
 
+FOLD = {"scan_width": 3, "activation_width": 8, "accumulator_width": 18, "factor_width": 18}
+
+
+@pytest.mark.parametrize("name", FOLD)
+@pytest.mark.parametrize("value", [0, -1, 8.0, "8", None, True], ids=repr)
+def test_widths_of_a_fold(name, value):
+    with pytest.raises(TypeError, match=f"^{name} must be a positive integer, not {value!r}$"):
+        Fold(**{**FOLD, name: value})
+
+
+def test_narrow_accumulator():
+    message = r"^accumulator_width must be at least activation_width \(8\), not 7$"
+    with pytest.raises(ValueError, match=message):
+        Fold(**{**FOLD, "accumulator_width": 7})
+    assert Fold(**{**FOLD, "accumulator_width": 8}).product_width == 26
+
+
+def test_wide_factor():
+    with pytest.raises(ValueError, match="^factor_width must be at most 18, not 19$"):
+        Fold(**{**FOLD, "factor_width": 19})
+
+
+@pytest.mark.parametrize(("width", "multipliers"), [(8, 1), (18, 1), (19, 2), (35, 2), (36, 3)])
+def test_multipliers_of_a_fold(width, multipliers):
+    text = convert(Fold(**{**FOLD, "accumulator_width": width}), name="fold", family="ecp5")
+    assert text.count("MULT18X18D") == multipliers
+
+
 WORD = data.ArrayLayout(signed(8), 8)
 UNITS = [
     Walk(),
     Walk(**WALK),
     OnChip(WORD, depth=1024),
     External(WORD, address_width=20, reads=32),
+    Fold(scan_width=8, activation_width=8, accumulator_width=18),
+    Fold(scan_width=2, activation_width=16, accumulator_width=24),
 ]
 
 

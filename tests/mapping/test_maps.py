@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from golden.convolution import windows as golden_windows
 from golden.errors import FitError
-from golden.layers import AveragePooling, MaxPooling
+from golden.layers import Addition, AveragePooling, MaxPooling
 from golden.pooling import layer as golden_pooling
+from hdl.maps.fold import Folding, Operation
 from hdl.maps.walk import Route
 from mapping.maps import (
     Loop,
     Map,
     Rectangle,
     addition,
+    folding,
     pack,
     pixels,
     places,
@@ -236,6 +238,44 @@ def test_what_just_fits():
         assert (
             len(places(layout, route(layout, [loop], inner=0, source=MAP))["inside"]) == loop.count
         )
+
+
+def pool(**more):
+    common = {"name": "pool", "output_radix": 0, "activation": "none"}
+    return AveragePooling(**common, **{"kernel": (3, 3), "weight_radix": 10, **more})
+
+
+def test_folding():
+    layout = Folding(8, 18, 18)
+    add = Addition(name="add", output_radix=0, activation="relu")
+    fields = folding(layout, add, factor=1 << 16, shift=35, width=8)
+    assert fields == {
+        "operation": Operation.ADD,
+        "factor": 1 << 16,
+        "shift": 35,
+        "low": 0,
+        "high": 127,
+    }
+    assert folding(layout, pool(), factor=1, shift=0, width=8)["low"] == -128
+    assert folding(layout, pool(kernel=(32, 32)), factor=1, shift=0, width=8)["factor"] == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor", "shift", "message"),
+    [
+        (pool(), 1 << 17, 0, "factor_width must be at least 19, not 18"),
+        (
+            pool(kernel=(33, 32), weight_radix=11),
+            1,
+            0,
+            "accumulator_width must be at least 19, not 18",
+        ),
+        (pool(), 1, 36, "accumulator_width must be at least 19, not 18"),
+    ],
+)
+def test_folding_that_does_not_fit(layer, factor, shift, message):
+    with pytest.raises(FitError, match=f"^{message}$"):
+        folding(Folding(8, 18, 18), layer, factor=factor, shift=shift, width=8)
 
 
 @pytest.mark.parametrize("part", [(-1, 1), (0, 0), (1, 2), (2, 1)])

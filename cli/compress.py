@@ -77,7 +77,7 @@ def command(
     check_apart([target], [None if recipe in bundled_recipes() else Path(recipe), weights])
     if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(work)):
         raise DataError(f"{target}: must not be in {work}, the folder for checkpoints")
-    brought = None if weights is None else load_weights(weights)
+    brought = None if weights is None else load_weights(weights, steps.network.layers)
     with telling(output) as report:
         result = compress(
             steps,

@@ -1,7 +1,7 @@
 """From a trained PyTorch module to an image, without retraining: captured, shared, fixed point."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ def convert(
     calibration: Tensor,
     *,
     name: str,
-    bits: int,
+    bits: int | Mapping[str, int],
     activation_width: int = 16,
     accumulator_width: int = 36,
 ) -> Network:
@@ -59,8 +59,9 @@ def convert(
         Training inputs from which the radix points of all activations are chosen.
     name : str
         Name of the image.
-    bits : int
-        Width of the codes of all layers, 2 to 8.
+    bits : int, or mapping of str to int
+        Width of the codes of all layers, 2 to 8; or that of each layer with weights, by its name.
+        The name is that of the module within ``module`` which has the weights.
     activation_width : int
         Bits of every activation, 8 or 16.
     accumulator_width : int
@@ -369,13 +370,20 @@ class _Quantiser:
     """Layers in fixed point from layers in real numbers."""
 
     def __init__(
-        self, graph: _Capture, bits: int, activation_width: int, accumulator_width: int
+        self,
+        graph: _Capture,
+        bits: int | Mapping[str, int],
+        activation_width: int,
+        accumulator_width: int,
     ) -> None:
         self.graph = graph
         self.width = activation_width
         self.accumulator_width = accumulator_width
         self.shared = [
-            None if layer.weights is None else _share(layer.weights, bits) for layer in graph.layers
+            None
+            if layer.weights is None
+            else _share(layer.weights, bits if isinstance(bits, int) else bits[layer.name])
+            for layer in graph.layers
         ]
         self.group = _groups(graph.layers)
         tensors = graph.tensors()

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from golden.compress.model import Model, forward
 from golden.errors import FitError
 from golden.fixed import quantise
-from golden.image import FullyConnected, Network
-from golden.layers import MAX_SHIFT, Weighted
+from golden.layers import MAX_SHIFT, FullyConnected, Weighted
 
-__all__ = ["activation_radix", "to_image", "to_layer"]
+__all__ = ["activation_radix", "to_layer"]
 
 INT16, INT32 = (np.iinfo(dtype) for dtype in (np.int16, np.int32))
 
@@ -137,63 +135,4 @@ def to_layer(
     raise FitError(
         f"layer {name!r} fits no accumulator of {accumulator_width} bits: raise "
         "image.accumulator_width, or decay the weights more"
-    )
-
-
-def to_image(
-    model: Model,
-    calibration: Tensor,
-    *,
-    name: str,
-    activation_width: int,
-    accumulator_width: int,
-) -> Network:
-    """An image of a network whose weights are shared.
-
-    Parameters
-    ----------
-    model : Model
-        The network.
-    calibration : Tensor of float32, ``(n, inputs)``
-        Training inputs from which the radix points of all activations are chosen.
-    name : str
-        Name of the image.
-    activation_width : int
-        Bits of every activation, 8 or 16.
-    accumulator_width : int
-        Bits that no accumulator needs more of, whatever the input.
-
-    Returns
-    -------
-    golden.image.Network
-
-    Raises
-    ------
-    FitError
-        If the accumulator is too narrow.
-    """
-    outputs = forward(model.weights, model.biases, calibration)
-    radix = input_radix = activation_radix(calibration, activation_width, range(activation_width))
-    layers = []
-    for index, (codes, codebook, bias, output) in enumerate(
-        zip(model.codes, model.codebooks, model.biases, outputs, strict=True)
-    ):
-        layer = to_layer(
-            f"fc{index + 1}",
-            codes.numpy().astype(np.uint8),
-            codebook.numpy(),
-            bias.numpy(),
-            activation="relu" if index < len(outputs) - 1 else "none",
-            input_radix=radix,
-            output_radix=activation_radix(output, activation_width, range(-16, 32)),
-            activation_width=activation_width,
-            accumulator_width=accumulator_width,
-        )
-        layers.append(layer)
-        radix = layer.output_radix
-    return Network(
-        name=name,
-        layers=tuple(layers),
-        activation_width=activation_width,
-        input_radix=input_radix,
     )

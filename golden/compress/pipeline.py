@@ -14,23 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from golden.compress import checkpoint, sizes
-from golden.compress.fixed_point import to_image
+from golden.compress.convert import convert
 from golden.compress.model import Free, Model, Shared, accuracy, image_accuracy
 from golden.compress.prune import density_at, keep, keep_balanced, keep_of_each
 from golden.compress.recipe import Prune, Recipe
 from golden.compress.report import Event, Measure, Report, Stage, silent
-from golden.compress.share import share
 from golden.compress.train import Pictures, Trainer, generator
 from golden.compress.weights import check_network
 from golden.errors import RecipeError
 from golden.image import Network, save
+from golden.nets.chain import chain
 from golden.nets.data import Dataset, load_dataset
-from golden.nets.lenet import perceptron
+from golden.nets.steps import input_shape
 
 __all__ = ["Compressed", "compress"]
 
 # Checkpoints of another version are not taken up.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,8 +88,9 @@ def compress(
     work_dir : Path
         Folder for checkpoints and the image; made if it does not exist.
     weights : nn.Sequential, optional
-        A trained network of Linear and ReLU to start from, in place of the stage ``train``. Its
-        shape must be that of the recipe; see :func:`golden.compress.weights.load_weights`.
+        A trained network to start from, in place of the stage ``train``: what
+        :func:`golden.nets.chain.chain` makes of the recipe's layers, with other weights; see
+        :func:`golden.compress.weights.load_weights`.
     dataset : Dataset, optional
         In place of the recipe's.
     report : callable
@@ -121,15 +122,17 @@ def compress(
 
 def _check_fit(recipe: Recipe, dataset: Dataset) -> None:
     pictures, inputs = dataset.train_x.shape
+    shape = input_shape(recipe.network.layers)
     classes = int(max(dataset.train_y.max(), dataset.test_y.max())) + 1
     layers, held_back = recipe.network.layers, recipe.train.validation
     problems = []
-    if layers[0] != inputs:
+    if shape not in ((inputs,), (dataset.height, dataset.width, 1)):
         problems.append(
-            f"network.layers must start with {inputs}, the pixels of {dataset.name}, "
-            f"not {layers[0]}"
+            f"network.layers must start with {inputs} or '{dataset.height}x{dataset.width}', the "
+            f"pixels of {dataset.name}, not {layers[0]!r}"
         )
-    if layers[-1] < classes:
+    last = layers[-1]
+    if isinstance(last, int) and last < classes:
         problems.append(
             f"network.layers must end with at least {classes}, the classes of {dataset.name}, "
             f"not {layers[-1]}"
@@ -191,14 +194,14 @@ class _Run:
         if weights is None:
             with torch.random.fork_rng():
                 torch.manual_seed(recipe.seed)
-                model = Model.of(perceptron(recipe.network.layers))
+                model = self._model(chain(recipe.network.layers))
             self.key = _digest(self.key, dataclasses.asdict(recipe.network))
-            measure = self._measure(model, sizes.dense_bytes(model.weights, model.biases))
+            measure = self._measure(model, sizes.dense_bytes(model.weights, model.others))
             model, measure = self._train(model, measure)
         else:
-            model = Model.of(weights)
-            measure = self._measure(model, sizes.dense_bytes(model.weights, model.biases))
-            self.key = _digest(self.key, _fingerprint([*model.weights, *model.biases]))
+            model = self._model(copy.deepcopy(weights))
+            measure = self._measure(model, sizes.dense_bytes(model.weights, model.others))
+            self.key = _digest(self.key, _fingerprint(list(model.module.state_dict().values())))
         reference, reference_measure = copy.deepcopy(model), measure
 
         model, measure = self._prune(model, measure)
@@ -215,6 +218,10 @@ class _Run:
             reference_accuracy=reference_measure.accuracy,
         )
 
+    def _model(self, module: nn.Module) -> Model:
+        *sides, last = input_shape(self.recipe.network.layers)
+        return Model(module, (last, *sides))
+
     def _train(self, model: Model, before: Measure) -> tuple[Model, Measure]:
         options = self.recipe.train
         return self._epochs(
@@ -225,7 +232,7 @@ class _Run:
             epochs=options.epochs,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
-            bytes_after=lambda model: sizes.dense_bytes(model.weights, model.biases),
+            bytes_after=lambda model: sizes.dense_bytes(model.weights, model.others),
         )
 
     def _prune(self, model: Model, before: Measure) -> tuple[Model, Measure]:
@@ -247,20 +254,13 @@ class _Run:
             epochs=options.steps * options.step_epochs + options.epochs,
             learning_rate=options.learning_rate,
             weight_decay=self.recipe.train.weight_decay,
-            bytes_after=lambda model: sizes.pruned_bytes(model.masks, model.biases),
+            bytes_after=lambda model: sizes.pruned_bytes(model.masks, model.others),
             before_epoch=prune,
         )
 
     def _share(self, model: Model, before: Measure) -> tuple[Model, Measure]:
         self._tell("start", "share", 0, 1, model, measure=before)
-        bits = self.recipe.share.bits
-        for weights, mask, width in zip(model.weights, model.masks, bits, strict=True):
-            codes, codebook = share(weights, mask, width)
-            model.codes.append(codes)
-            model.codebooks.append(codebook)
-        model.weights = [
-            codebook[codes] for codes, codebook in zip(model.codes, model.codebooks, strict=True)
-        ]
+        model.share(self.recipe.share.bits)
         return model, self._end("share", 1, model, before, self._shared_bytes(model))
 
     def _tune(self, model: Model, before: Measure) -> tuple[Model, Measure]:
@@ -280,10 +280,11 @@ class _Run:
     def _image(self, model: Model, before: Measure) -> tuple[Network, Path]:
         self._tell("start", "image", 0, 1, model, measure=before)
         options = self.recipe.image
-        network = to_image(
-            model,
-            self.calibration,
+        network = convert(
+            model.module,
+            model.inputs(self.calibration),
             name=self.recipe.name,
+            bits=dict(zip(model.layers, self.recipe.share.bits, strict=True)),
             activation_width=options.activation_width,
             accumulator_width=options.accumulator_width,
         )
@@ -312,7 +313,7 @@ class _Run:
         if found is not None and found.key != key:
             found = None
         if found is not None:
-            model = Model.from_tensors(found.tensors)
+            model.restore(found.tensors)
         trainer = Trainer(
             task(model),
             self.pictures,
@@ -389,19 +390,21 @@ class _Run:
         )
 
     def _shared_bytes(self, model: Model) -> int:
-        return sizes.shared_bytes(model.masks, model.biases, self.recipe.share.bits)
+        return sizes.shared_bytes(model.masks, model.others, self.recipe.share.bits)
 
 
 def _kept(weights: Tensor, options: Prune, layer: int, step: int) -> Tensor:
     """Mask of a layer after a step of pruning."""
+    matrix = weights.flatten(1)
     ratio = options.ratio(layer)
     if ratio is not None:
         n, m = ratio
-        return keep_of_each(weights, round(m * density_at(n / m, step, options.steps)), m)
+        mask = keep_of_each(matrix, round(m * density_at(n / m, step, options.steps)), m)
+        return mask.view(weights.shape)
     assert options.densities is not None
     density = density_at(options.densities[layer], step, options.steps)
     if options.elements is not None:
-        return keep_balanced(weights, density, options.elements)
+        return keep_balanced(matrix, density, options.elements).view(weights.shape)
     return keep(weights, density)
 
 

@@ -75,7 +75,7 @@ def keep(weights: Tensor, density: float) -> Tensor:
     order = weights.detach().abs().flatten().sort(descending=True, stable=True).indices
     mask = torch.zeros(weights.numel(), dtype=torch.bool)
     mask[order[:count]] = True
-    return mask.view_as(weights)
+    return mask.view(weights.shape)
 
 
 def keep_balanced(weights: Tensor, density: float, elements: int) -> Tensor:

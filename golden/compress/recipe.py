@@ -16,6 +16,7 @@ from golden.errors import RecipeError
 from golden.files import LARGEST_TEXT, check_file
 from golden.layers import MAX_NAME, MAX_SIDE
 from golden.nets.sources import DATASETS
+from golden.nets.steps import is_entry, steps
 from golden.recipes import FOLDER, bundled_recipes
 
 __all__ = [
@@ -111,21 +112,34 @@ def _each(rule: Rule, *, least: int = 1) -> Rule:
     )
 
 
+def _layers() -> Rule:
+    return Rule(
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and len(value) >= 2
+            and all(is_entry(entry, first=not index) for index, entry in enumerate(value))
+            and not isinstance(value[-1], str)
+        ),
+        f"a list: an input such as 64 or 28x28; steps such as conv 5x5 20, conv 3x3 20 same, "
+        f"max 2x2, average 2x2, or 1 to {MAX_SIDE}; at last a number",
+    )
+
+
 def _key(rule: Rule, **options: Any) -> Any:
     return field(metadata={"rule": rule}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """``[network]``: fully connected layers, a ReLU after each but the last.
+    """``[network]``: layers that follow each other, a ReLU after each with weights but the last.
 
     Attributes
     ----------
-    layers : tuple of int
-        Number of inputs, then of outputs of each layer.
+    layers : tuple of int or str
+        The input, then a step for each layer; see :mod:`golden.nets.steps`.
     """
 
-    layers: tuple[int, ...] = _key(_each(_integer(1, MAX_SIDE), least=2))
+    layers: tuple[int | str, ...] = _key(_layers())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,14 +448,18 @@ def _pattern_problems(prune: dict[str, Any]) -> list[str]:
 
 
 def _length_problems(values: dict[str, Any]) -> list[str]:
-    layers = len(values["network"]["layers"]) - 1
+    try:
+        found = steps(values["network"]["layers"])
+    except ValueError as error:
+        return [f"network.layers: {error}"]
+    layers = sum(step.has_weights for step in found)
     lists = {
         "prune.pattern": values["prune"].get("pattern"),
         "prune.densities": values["prune"].get("densities"),
         "share.bits": values["share"]["bits"],
     }
     return [
-        f"{key} must have {layers} values, one for each layer of network.layers, not {len(found)}"
+        f"{key} must have {layers} values, one for each layer with weights, not {len(found)}"
         for key, found in lists.items()
         if isinstance(found, (list, tuple)) and len(found) != layers
     ]

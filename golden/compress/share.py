@@ -111,7 +111,7 @@ def share(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    weights : Tensor of float32, ``(outputs, inputs)``
+    weights : Tensor of float32, any shape
         Weights.
     mask : Tensor of bool, the shape of ``weights``
         Which are kept, at least one.
@@ -157,7 +157,7 @@ def codebook_gradient(gradient: Tensor, codes: Tensor, size: int) -> Tensor:
 
     Parameters
     ----------
-    gradient : Tensor of float32, ``(outputs, inputs)``
+    gradient : Tensor of float32, any shape
         Gradient of every weight as if it were free.
     codes : Tensor of int64, the shape of ``gradient``
         Code of every weight.

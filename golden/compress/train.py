@@ -153,7 +153,7 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """State of the optimiser, by names that :meth:`restore` understands."""
         return {
-            f"adam.{index}.{name}": value
+            f"adam.{index}.{name}": value.contiguous()
             for index, parameter in enumerate(self.parameters)
             for name, value in self.adam.state[parameter].items()
         }
@@ -163,7 +163,13 @@ class Trainer:
         for index, parameter in enumerate(self.parameters):
             prefix = f"adam.{index}."
             self.adam.state[parameter] = {
-                name.removeprefix(prefix): value
+                name.removeprefix(prefix): _laid_out_as(parameter, value)
                 for name, value in tensors.items()
                 if name.startswith(prefix)
             }
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """``value``, in memory as ``parameter`` is if it has its shape: fused steps want that."""
+    same = value.shape == parameter.shape
+    return torch.empty_like(parameter).detach().copy_(value) if same else value

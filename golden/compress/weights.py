@@ -10,39 +10,39 @@ from torch import Tensor, nn
 
 from golden.errors import DataError
 from golden.files import check_file
-from golden.nets.lenet import perceptron
+from golden.nets.chain import chain
 
 __all__ = ["check_network", "load_weights"]
 
 # Weights of 2**28 bytes are as many as an image may have.
 LARGEST_FILE = 1 << 28
-# Dimensions of each tensor of a layer.
-PARTS = {"weight": 2, "bias": 1}
+PARTS = ("weight", "bias")
 
 
-def load_weights(path: Path) -> nn.Sequential:
-    """Read a network of fully connected layers from a safetensors file.
+def load_weights(path: Path, entries: Sequence[int | str]) -> nn.Sequential:
+    """Read the weights of a network from a safetensors file.
 
-    The file has two tensors per layer, ``<layer>.weight`` of shape ``(outputs, inputs)`` and
-    ``<layer>.bias`` of shape ``(outputs,)``, of a floating-point dtype and finite. This is what
-    ``safetensors.torch.save_file(network.state_dict(), path)`` writes. Layers are computed in the
-    order of their names, numbers by their value: ``fc2`` before ``fc10``. A ReLU comes between
-    each two.
+    The file has two tensors per layer with weights, ``<layer>.weight`` and ``<layer>.bias``, of a
+    floating-point dtype and finite. This is what ``safetensors.torch.save_file(
+    network.state_dict(), path)`` writes. Names are free: layers are taken in their order, numbers
+    by their value, ``fc2`` before ``fc10``.
 
     Parameters
     ----------
     path : Path
         The file.
+    entries : sequence of int or str
+        The network; see :func:`golden.nets.chain.chain`.
 
     Returns
     -------
     nn.Sequential
-        ``Linear, ReLU, ..., Linear``, of float32.
+        That network, of float32.
 
     Raises
     ------
     DataError
-        If the file is not such a network: everything wrong with it, by name.
+        If the file has no such weights: everything wrong with it, by name.
     OSError
         If the file cannot be read.
     """
@@ -52,20 +52,27 @@ def load_weights(path: Path) -> nn.Sequential:
     except SafetensorError as error:
         raise DataError(f"{path} is no safetensors file: {error}") from error
 
+    network = chain(entries)
+    wanted = _weighted(network)
     names = {name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] in PARTS}
     layers = sorted(names - {""}, key=_natural)
-    problems = _tensor_problems(layers, tensors) or _chain_problems(layers, tensors)
+    problems = _tensor_problems(layers, tensors)
+    if not problems and len(layers) != len(wanted):
+        problems = [f"it has {len(layers)} layers, not {len(wanted)}"]
+    if not problems:
+        problems = _shape_problems(dict(zip(layers, wanted, strict=True)), tensors)
     if problems:
-        raise DataError("\n  ".join([f"{path} is no network of linear layers:", *problems]))
-
-    shapes = [tensors[f"{layer}.weight"].shape for layer in layers]
-    network = perceptron([shapes[0][1], *(shape[0] for shape in shapes)])
-    linears = (module for module in network if isinstance(module, nn.Linear))
+        about = f"{path} has no weights for the recipe's {list(entries)}:"
+        raise DataError("\n  ".join([about, *problems]))
     with torch.no_grad():
-        for layer, linear in zip(layers, linears, strict=True):
-            linear.weight.copy_(tensors[f"{layer}.weight"])
-            linear.bias.copy_(tensors[f"{layer}.bias"])
+        for name, layer in zip(layers, wanted, strict=True):
+            for part in PARTS:
+                getattr(layer, part).copy_(tensors[f"{name}.{part}"])
     return network
+
+
+def _weighted(network: nn.Module) -> list[nn.Module]:
+    return [one for one in network.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -74,52 +81,42 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def _tensor_problems(layers: list[str], tensors: dict[str, Tensor]) -> list[str]:
-    problems = [] if layers else ["it has no layers"]
-    wanted = {f"{layer}.{part}": dims for layer in layers for part, dims in PARTS.items()}
-    problems += [
+    wanted = [f"{layer}.{part}" for layer in layers for part in PARTS]
+    problems = [
         f"{name!r} is unknown; a tensor must be called <layer>.weight or <layer>.bias"
         for name in tensors
         if name not in wanted
     ]
-    for name, dims in wanted.items():
+    for name in wanted:
         tensor = tensors.get(name)
         if tensor is None:
             problems.append(f"{name!r} is missing")
         elif not tensor.is_floating_point():
             problems.append(f"{name!r} must be of a floating-point dtype, not {tensor.dtype}")
-        elif tensor.dim() != dims or 0 in tensor.shape:
-            problems.append(f"{name!r} must have {dims} dimensions, not {tuple(tensor.shape)}")
         elif not tensor.isfinite().all():
             problems.append(f"{name!r} must be finite")
     return problems
 
 
-def _chain_problems(layers: list[str], tensors: dict[str, Tensor]) -> list[str]:
+def _shape_problems(layers: dict[str, nn.Module], tensors: dict[str, Tensor]) -> list[str]:
     problems = []
-    inputs = None
-    for layer in layers:
-        shape = tuple(tensors[f"{layer}.weight"].shape)
-        bias = tuple(tensors[f"{layer}.bias"].shape)
-        if bias != shape[:1]:
-            problems.append(f"'{layer}.bias' must be of shape {shape[:1]}, not {bias}")
-        if inputs is not None and shape[1] != inputs:
-            problems.append(
-                f"'{layer}.weight' must have {inputs} inputs, as many as the layer before puts "
-                f"out, not {shape[1]}"
-            )
-        inputs = shape[0]
+    for name, layer in layers.items():
+        for part in PARTS:
+            shape, found = tuple(getattr(layer, part).shape), tensors[f"{name}.{part}"].shape
+            if found != shape:
+                problems.append(f"'{name}.{part}' must be of shape {shape}, not {tuple(found)}")
     return problems
 
 
-def check_network(network: nn.Sequential, widths: Sequence[int]) -> None:
-    """Refuse a network that is not made of linear layers of given widths, with ReLUs between.
+def check_network(network: nn.Sequential, entries: Sequence[int | str]) -> None:
+    """Refuse a network that is not of the layers of a recipe.
 
     Parameters
     ----------
     network : nn.Sequential
         What somebody brought along.
-    widths : sequence of int
-        Number of inputs, then of outputs of each layer.
+    entries : sequence of int or str
+        What it must be; see :func:`golden.nets.chain.chain`.
 
     Raises
     ------
@@ -131,35 +128,21 @@ def check_network(network: nn.Sequential, widths: Sequence[int]) -> None:
     if not isinstance(network, nn.Sequential):
         raise TypeError(f"network must be an nn.Sequential, not {type(network).__name__}")
     problems = []
-    wanted = list(perceptron(widths))
+    wanted = list(chain(entries))
     if len(network) != len(wanted):
         problems.append(f"it must have {len(wanted)} modules, not {len(network)}")
     for index, (module, want) in enumerate(zip(network, wanted, strict=False)):
-        if type(module) is not type(want):
-            problems.append(
-                f"module {index} must be {type(want).__name__}, not {type(module).__name__}"
-            )
-        elif isinstance(module, nn.Linear):
-            problems += _linear_problems(index, module, want)
+        # What a module says of itself is all that makes it what it is, but for the weights.
+        if repr(module) != repr(want):
+            problems.append(f"module {index} must be {want!r}, not {module!r}")
+        for name, tensor in module.named_parameters():
+            if tensor.dtype != torch.float32:
+                problems.append(
+                    f"{name} of module {index} must be torch.float32, not {tensor.dtype}"
+                )
+            elif not tensor.isfinite().all():
+                problems.append(f"{name} of module {index} must be finite")
     if problems:
         raise DataError(
-            "\n  ".join([f"the network is not the recipe's {list(widths)}:", *problems])
+            "\n  ".join([f"the network is not the recipe's {list(entries)}:", *problems])
         )
-
-
-def _linear_problems(index: int, module: nn.Linear, want: nn.Module) -> list[str]:
-    assert isinstance(want, nn.Linear)
-    problems = []
-    if module.weight.shape != want.weight.shape:
-        problems.append(
-            f"module {index} must have weights of shape {tuple(want.weight.shape)}, "
-            f"not {tuple(module.weight.shape)}"
-        )
-    if module.bias is None:
-        problems.append(f"module {index} must have a bias")
-    for name, tensor in module.named_parameters():
-        if tensor.dtype != torch.float32:
-            problems.append(f"{name} of module {index} must be torch.float32, not {tensor.dtype}")
-        elif not tensor.isfinite().all():
-            problems.append(f"{name} of module {index} must be finite")
-    return problems

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from golden.image import digest, ledger, load
-from golden.nets.lenet import perceptron
+from golden.nets.chain import chain
 from golden.recipes import bundled_recipes
 
 
@@ -21,7 +21,7 @@ def test_lists_the_recipes(run):
 def weights(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "weights.safetensors"
-    save_file(perceptron((64, 12, 10)).state_dict(), path)
+    save_file(chain((64, 12, 10)).state_dict(), path)
     return path
 
 

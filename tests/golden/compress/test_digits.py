@@ -1,4 +1,4 @@
-"""The recipe of the demo, whole: what it promises must come out of it."""
+"""The recipes of the digits, whole: what they promise must come out of them."""
 
 import pytest
 
@@ -20,6 +20,13 @@ def test_accuracy(result):
 def test_the_image_is_as_good_as_the_floats_it_comes_from(result):
     shared, image = (stage.after.accuracy for stage in result.stages[-2:])
     assert abs(shared - image) <= 0.0025
+
+
+def test_convolutions(tmp_path):
+    result = compress(load_recipe("digits_cnn"), tmp_path)
+    assert result.reference_accuracy >= 0.97
+    assert result.stages[-1].after.accuracy >= result.reference_accuracy - 0.0125
+    assert result.stages[-1].after.density < 0.3
 
 
 def test_size(result):

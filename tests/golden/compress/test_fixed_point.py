@@ -6,14 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from golden.compress.fixed_point import activation_radix, to_image, to_layer
-from golden.compress.model import Model, forward
+from golden.compress.convert import convert
+from golden.compress.fixed_point import activation_radix, to_layer
+from golden.compress.model import Model
 from golden.compress.prune import keep
-from golden.compress.share import share
 from golden.errors import FitError
 from golden.fixed import quantise
-from golden.nets.lenet import perceptron
+from golden.nets.chain import chain
 from golden.network import run
 
 
@@ -55,13 +56,12 @@ def test_saturation_only_where_it_pays():
 def shared_model(seed, *, bits=4, scale=1.0, widths=(20, 30, 5)):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Model.of(perceptron(widths))
-    for index, weights in enumerate(model.weights):
-        model.masks[index] = keep(weights, 0.3)
-        codes, codebook = share(weights * scale, model.masks[index], bits)
-        model.codes.append(codes)
-        model.codebooks.append(codebook)
-        model.weights[index] = codebook[codes]
+        model = Model(chain(widths), widths[:1])
+    with torch.no_grad():
+        for weights in model.weights:
+            weights.mul_(scale)
+    model.masks = [keep(weights, 0.3) for weights in model.weights]
+    model.share([bits] * len(model.weights))
     return model
 
 
@@ -78,7 +78,7 @@ def one_layer(model, index=0, **options):
         "fc1",
         model.codes[index].numpy().astype(np.uint8),
         model.codebooks[index].numpy(),
-        model.biases[index].numpy(),
+        model.others[index].detach().numpy(),
         **options,
     )
 
@@ -92,8 +92,8 @@ def test_weights_are_as_fine_as_the_accumulator_allows(accumulator_width):
     # With one fraction bit more something would overflow: the accumulator in the worst case, a
     # value of the codebook, or a bias. Found without numpy, from the float weights.
     radix = layer.weight_radix + 1
-    weights = model.weights[0].double() * 2**radix
-    bias = (model.biases[0].double() * 2 ** (radix + 12)).round().abs()
+    weights = model.weights[0].detach().double() * 2**radix
+    bias = (model.others[0].detach().double() * 2 ** (radix + 12)).round().abs()
     worst = int((weights.round().abs().sum(dim=1) * 2**15 + bias).max())
     too_long = worst.bit_length() + 1 > accumulator_width
     too_great = float(weights.abs().max().round()) > 2**15 - 1
@@ -106,9 +106,11 @@ def test_values():
     model = shared_model(2)
     layer = one_layer(model)
     step = 2.0**-layer.weight_radix
-    np.testing.assert_allclose(layer.dense() * step, model.weights[0], atol=step / 2, rtol=0)
     np.testing.assert_allclose(
-        layer.bias * step * 2.0**-12, model.biases[0], atol=step * 2.0**-13, rtol=0
+        layer.dense() * step, model.weights[0].detach(), atol=step / 2, rtol=0
+    )
+    np.testing.assert_allclose(
+        layer.bias * step * 2.0**-12, model.others[0].detach(), atol=step * 2.0**-13, rtol=0
     )
     assert layer.nonzeros == int(model.masks[0].sum())
     assert layer.code_width == 4
@@ -129,16 +131,19 @@ def test_accumulator_too_narrow():
 def test_image_computes_what_the_model_computes(width, tolerance):
     model = shared_model(4, widths=(20, 30, 12, 5))
     x = torch.rand(200, 20, generator=torch.Generator().manual_seed(4))
-    network = to_image(model, x, name="small", activation_width=width, accumulator_width=36)
+    network = convert(model.module, x, name="small", bits=4, activation_width=width)
     assert [layer.name for layer in network.layers] == ["fc1", "fc2", "fc3"]
     assert [layer.activation for layer in network.layers] == ["relu", "relu", "none"]
     assert (network.name, network.activation_width) == ("small", width)
 
     outputs = run(network, quantise(x, network.input_radix, width))
-    floats = forward(model.weights, model.biases, x)
+    first, second, third = (layer for layer in model.module if isinstance(layer, nn.Linear))
+    floats = [first(x).relu()]
+    floats.append(second(floats[0]).relu())
+    floats.append(third(floats[1]))
     for (_, integers), layer, real in zip(outputs, network.layers, floats, strict=True):
         torch.testing.assert_close(
-            integers.float() / 2.0**layer.output_radix, real, atol=tolerance, rtol=0
+            integers.float() / 2.0**layer.output_radix, real.detach(), atol=tolerance, rtol=0
         )
         # Half of the range or more is used, or else the radix point would have been another.
         assert integers.abs().max() >= 2 ** (width - 2) * 0.9
@@ -148,6 +153,6 @@ def test_calibration_that_saturates_nothing():
     """Logits spread evenly: the greatest of them still fits, and only just."""
     model = shared_model(5, widths=(20, 5))
     x = torch.rand(500, 20, generator=torch.Generator().manual_seed(5))
-    network = to_image(model, x, name="small", activation_width=16, accumulator_width=36)
-    greatest = float(forward(model.weights, model.biases, x)[-1].abs().max())
+    network = convert(model.module, x, name="small", bits=4)
+    greatest = float(model.outputs(x).abs().max())
     assert network.layers[-1].output_radix == 15 - math.ceil(math.log2(greatest))

@@ -11,8 +11,9 @@ from golden.compress.pipeline import compress
 from golden.compress.recipe import parse_recipe
 from golden.errors import DataError, FitError, RecipeError
 from golden.image import digest, load
+from golden.layers import Weighted
+from golden.nets.chain import chain
 from golden.nets.data import Dataset, load_dataset
-from golden.nets.lenet import perceptron
 
 RECIPE = parse_recipe("""
 name = "small"
@@ -40,6 +41,15 @@ learning_rate = 0.001
 [image]
 calibration_samples = 100
 """)
+CONVOLUTIONS = dataclasses.replace(
+    RECIPE,
+    train=dataclasses.replace(RECIPE.train, shift=0),
+    network=dataclasses.replace(
+        RECIPE.network, layers=("8x8", "conv 3x3 4 same", "max 2x2", "conv 2x2 6", 10)
+    ),
+    prune=dataclasses.replace(RECIPE.prune, densities=(0.5, 0.25, 0.4)),
+    share=dataclasses.replace(RECIPE.share, bits=(3, 4, 3)),
+)
 EPOCHS = {"train": 3, "prune": 5, "share": 0, "fine-tune": 3, "image": 0}
 
 
@@ -131,9 +141,57 @@ def test_n_of_m(dataset, tmp_path):
     assert after == (2 / 8 * 1536 + 1 / 2 * 240) / 1776
 
 
+@pytest.fixture(scope="module")
+def convolutions(dataset, tmp_path_factory):
+    return compress(CONVOLUTIONS, tmp_path_factory.mktemp("work"), dataset=dataset)
+
+
+def test_convolutions(convolutions, dataset):
+    layers = convolutions.network.layers
+    assert [layer.name for layer in layers] == ["conv1", "max_pool2d", "conv2", "fc1"]
+    assert convolutions.network.input_shape == (8, 8, 1)
+    weighted = [layer for layer in layers if isinstance(layer, Weighted)]
+    assert [layer.nonzeros for layer in weighted] == [18, 24, round(0.4 * 540)]
+    assert [layer.code_width for layer in weighted] == [3, 4, 3]
+    first = convolutions.model.module.conv1.weight.detach().movedim(1, 3).flatten(1)
+    step = 2.0 ** -weighted[0].weight_radix
+    torch.testing.assert_close(
+        torch.from_numpy(weighted[0].dense()) * step, first, atol=step / 2, rtol=0
+    )
+
+    sizes = [stage.after.bytes for stage in convolutions.stages]
+    assert sizes[0] == 4 * (36 + 4 + 96 + 6 + 540 + 10)
+    assert sizes[0] > sizes[1] > sizes[2] == sizes[3]
+    shared, image = (stage.after.accuracy for stage in convolutions.stages[-2:])
+    assert 0.4 < shared
+    assert abs(shared - image) <= 0.005
+    assert image == image_accuracy(convolutions.network, dataset.test_x, dataset.test_y)
+
+
+def test_interrupted_convolutions(convolutions, dataset, tmp_path):
+    """The state of the optimiser lies in memory as the weights do: so the bits stay the same."""
+    interrupt = Interrupt(at=range(3, 200, 7))
+    resumed = run_to_the_end(tmp_path, dataset, interrupt, recipe=CONVOLUTIONS)
+    assert interrupt.count > 30
+    assert resumed.path.read_bytes() == convolutions.path.read_bytes()
+
+
+def test_balanced_convolutions(dataset, tmp_path):
+    """Columns are what the engine takes at a time: a channel at a place of the kernel."""
+    prune = dataclasses.replace(CONVOLUTIONS.prune, pattern="balanced", elements=2)
+    recipe = dataclasses.replace(CONVOLUTIONS, prune=prune)
+    result = compress(recipe, tmp_path, dataset=dataset)
+    for layer in result.network.layers:
+        if isinstance(layer, Weighted):
+            counts = counts_by_column(layer, 2)
+            assert (counts[0] == counts[1]).all()
+            assert 0 < layer.nonzeros < layer.dense().size
+
+
 def test_the_image_is_the_shared_model(uninterrupted):
     result, _ = uninterrupted
     for layer, weights in zip(result.network.layers, result.model.weights, strict=True):
+        weights = weights.detach()
         step = 2.0**-layer.weight_radix
         torch.testing.assert_close(
             torch.from_numpy(layer.dense()) * step, weights, atol=step / 2, rtol=0
@@ -189,10 +247,10 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def run_to_the_end(work_dir, dataset, interrupt):
+def run_to_the_end(work_dir, dataset, interrupt, recipe=RECIPE):
     while True:
         try:
-            return compress(RECIPE, work_dir, dataset=dataset, report=interrupt)
+            return compress(recipe, work_dir, dataset=dataset, report=interrupt)
         except KeyboardInterrupt:
             # Nothing is ever half-written.
             assert {path.suffix for path in work_dir.iterdir()} <= {".safetensors", ".prunus"}
@@ -284,7 +342,7 @@ def test_test_pictures_decide_nothing(uninterrupted, dataset, tmp_path):
 def test_weights_brought_along(uninterrupted, dataset, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(8)
-        brought = perceptron((64, 24, 10))
+        brought = chain((64, 24, 10))
     result = compress(RECIPE, tmp_path, weights=brought, dataset=dataset)
     assert [stage.name for stage in result.stages] == list(EPOCHS)[1:]
     assert torch.equal(result.reference.weights[0], brought[0].weight)
@@ -296,7 +354,7 @@ def test_weights_brought_along(uninterrupted, dataset, tmp_path):
         result.network
     )
     with pytest.raises(DataError, match=r"it must have 3 modules, not 5"):
-        compress(RECIPE, tmp_path, weights=perceptron((64, 24, 24, 10)), dataset=dataset)
+        compress(RECIPE, tmp_path, weights=chain((64, 24, 24, 10)), dataset=dataset)
 
 
 def test_recipe_that_does_not_fit_the_data(dataset, tmp_path):
@@ -306,7 +364,7 @@ def test_recipe_that_does_not_fit_the_data(dataset, tmp_path):
         compress(recipe, tmp_path, dataset=dataset)
     assert str(caught.value).split("\n  ") == [
         "recipe 'small':",
-        "network.layers must start with 64, the pixels of digits, not 63",
+        "network.layers must start with 64 or '8x8', the pixels of digits, not 63",
         "network.layers must end with at least 10, the classes of digits, not 9",
         "train.validation must be less than 300, the training pictures of digits, not 300",
     ]

@@ -59,6 +59,14 @@ def test_values():
     assert recipe.image.accumulator_width == 36
 
 
+def test_convolutions():
+    """Pooling has no weights, so it has no density and no width of codes either."""
+    layers = "['8x8', 'conv 3x3 4 same', 'max 2x2', 10]"
+    recipe = parse_recipe(replaced("layers", layers))
+    assert recipe.network.layers == ("8x8", "conv 3x3 4 same", "max 2x2", 10)
+    assert hash(recipe) != hash(parse_recipe(GOOD))
+
+
 def test_recipes_are_frozen():
     recipe = parse_recipe(GOOD)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -75,6 +83,12 @@ def test_the_promised_recipes_are_bundled():
     assert {"digits", "lenet_300_100"} <= set(bundled_recipes())
 
 
+LAYERS = (
+    "a list: an input such as 64 or 28x28; steps such as conv 5x5 20, conv 3x3 20 same, max 2x2, "
+    "average 2x2, or 1 to 1048576; at last a number"
+)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -89,18 +103,23 @@ def test_the_promised_recipes_are_bundled():
         (
             "layers",
             "[64]",
-            (
-                "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
-                "not [64]"
-            ),
+            f"network.layers must be {LAYERS}, not [64]",
         ),
         (
             "layers",
             "[64, 0, 10]",
-            (
-                "network.layers must be a list of at least 2, each an integer from 1 to 1048576, "
-                "not [64, 0, 10]"
-            ),
+            f"network.layers must be {LAYERS}, not [64, 0, 10]",
+        ),
+        ("layers", "[64, '20', 10]", f"network.layers must be {LAYERS}, not [64, '20', 10]"),
+        (
+            "layers",
+            "['8x8', 'max 2x2']",
+            f"network.layers must be {LAYERS}, not ['8x8', 'max 2x2']",
+        ),
+        (
+            "layers",
+            "['8x8', 'conv 9x9 4', 10]",
+            "network.layers: 'conv 9x9 4' must fit a map of 8x8",
         ),
         ("batch", "0", "train.batch must be an integer from 1 to 65536, not 0"),
         ("batch", '"16"', "train.batch must be an integer from 1 to 65536, not '16'"),
@@ -126,7 +145,7 @@ def test_the_promised_recipes_are_bundled():
         (
             "densities",
             "[0.1]",
-            "prune.densities must have 2 values, one for each layer of network.layers, not 1",
+            "prune.densities must have 2 values, one for each layer with weights, not 1",
         ),
         (
             "bits",
@@ -136,7 +155,7 @@ def test_the_promised_recipes_are_bundled():
         (
             "bits",
             "[4, 4, 4]",
-            "share.bits must have 2 values, one for each layer of network.layers, not 3",
+            "share.bits must have 2 values, one for each layer with weights, not 3",
         ),
     ],
 )
@@ -206,7 +225,7 @@ def test_wrong_pattern(value):
         (
             'pattern = ["2:8"]',
             "",
-            "prune.pattern must have 2 values, one for each layer of network.layers, not 1",
+            "prune.pattern must have 2 values, one for each layer with weights, not 1",
         ),
         (
             "",

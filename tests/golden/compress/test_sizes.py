@@ -36,6 +36,11 @@ def test_order_is_by_columns():
     assert entry_bits(mask, 4) == 2 * 4
 
 
+def test_a_kernel_is_part_of_a_row():
+    mask = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(1)) < 0.3
+    assert entry_bits(mask, 4) == entry_bits(mask.reshape(5, 12), 4)
+
+
 def test_of_a_network():
     masks = [torch.ones(10, 100, dtype=torch.bool), torch.ones(3, 10, dtype=torch.bool)]
     biases = [torch.zeros(10), torch.zeros(3)]

@@ -5,7 +5,7 @@ import torch
 
 from golden.compress.model import Free, Model
 from golden.compress.train import Pictures, Trainer, generator
-from golden.nets.lenet import perceptron
+from golden.nets.chain import chain
 
 
 def sample_pictures(*, count=10, shift=0):
@@ -18,7 +18,7 @@ def sample_pictures(*, count=10, shift=0):
 def trainer(*, epochs=3, weight_decay=0.1, learning_rate=0.01, shift=1):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = Model.of(perceptron((12, 8, 3)))
+        model = Model(chain((12, 8, 3)), (12,))
     _, _, pictures = sample_pictures(shift=shift)
     return Trainer(
         Free(model),
@@ -81,7 +81,7 @@ def test_matches_plain_adam():
     x, y, _ = sample_pictures()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = perceptron((12, 8, 3))
+        network = chain((12, 8, 3))
     optimiser = torch.optim.AdamW(
         [
             {"params": [network[0].weight, network[2].weight], "weight_decay": 0.1},
@@ -134,14 +134,14 @@ def test_only_weights_decay():
     """Without gradients, as the loss is constant in a network of one class, only decay is left."""
     x = torch.rand(4, 12)
     pictures = Pictures.of(x, torch.zeros(4, dtype=torch.int64), height=3, width=4, shift=0)
-    model = Model.of(perceptron((12, 1)))
-    before = [model.weights[0].clone(), model.biases[0].clone()]
+    model = Model(chain((12, 1)), (12,))
+    before = [parameter.detach().clone() for parameter in (*model.weights, *model.others)]
     tested = Trainer(
         Free(model), pictures, batch=4, learning_rate=0.1, weight_decay=0.5, epochs=100
     )
     tested.epoch(0, generator(1))
     torch.testing.assert_close(model.weights[0].detach(), before[0] * 0.95)
-    assert torch.equal(model.biases[0].detach(), before[1])
+    assert torch.equal(model.others[0].detach(), before[1])
 
 
 def test_finish():

@@ -1,4 +1,4 @@
-"""``prunus compress``: a compressed network from a recipe."""
+"""``prunus compress``: a compressed network from a recipe, or from one published compressed."""
 
 import contextlib
 import os
@@ -27,6 +27,7 @@ __all__ = ["command", "show_stages", "stage_rows", "stages_document", "telling"]
         "prunus compress digits",
         "prunus compress lenet_300_100 -o lenet.prunus --work /tmp/lenet",
         "prunus compress my.toml --weights trained.safetensors",
+        "prunus compress compressed_SqueezeNet.net -o squeezenet.prunus",
     ],
     codes={3: "torch is missing", 4: "the recipe's accumulator is too narrow"},
 )
@@ -52,6 +53,11 @@ __all__ = ["command", "show_stages", "stage_rows", "stages_document", "telling"]
     metavar="FILE",
     help="Start from a trained network (safetensors) in place of training one.",
 )
+@click.option(
+    "--activations",
+    type=click.Choice(["8", "16"]),
+    help="Bits of an activation, only with a .net: a recipe has them.  [default: 16]",
+)
 def command(
     output: Output,
     recipe: str,
@@ -59,6 +65,7 @@ def command(
     work: Path | None,
     no_resume: bool,
     weights: Path | None,
+    activations: str | None,
 ) -> None:
     """Make a compressed network from a recipe.
 
@@ -66,7 +73,19 @@ def command(
 
     Trains, prunes, shares the weights, fine-tunes them, and goes over to fixed point. A run that
     was interrupted goes on where it was, if the same command is given again.
+
+    RECIPE may also be the SqueezeNet that the authors of Deep Compression have published, a file
+    that ends with .net. It only goes over to fixed point, by photographs of scikit-image.
     """
+    options = {"--work": work, "--no-resume": no_resume, "--weights": weights}
+    if recipe.endswith(".net"):
+        for name, value in options.items():
+            if value:
+                raise click.UsageError(f"{name} goes with a recipe, not with a .net")
+        _published(output, Path(recipe), target, int(activations or 16))
+        return
+    if activations is not None:
+        raise click.UsageError("--activations goes with a .net; a recipe has activation_width")
     from golden.compress.pipeline import compress
     from golden.compress.recipe import load_recipe
     from golden.compress.weights import load_weights
@@ -93,6 +112,43 @@ def command(
     show_stages(output, document)
     show_ledger(output, document["ledger"])
     output.say(f"wrote {target}")
+
+
+def _published(output: Output, source: Path, target: Path | None, width: int) -> None:
+    """An image of a network published by the authors of Deep Compression."""
+    from golden.image import digest, save
+    from golden.importers.han import convert_published, read
+    from golden.nets.photographs import CALIBRATION, photographs
+    from golden.nets.squeezenet import SIDE
+
+    target = check_target(target or Path(f"{source.stem}.prunus"), "image")
+    check_apart([target], [source])
+    published = read(source)
+    with output.waiting("radix points"):
+        pictures = photographs(CALIBRATION, SIDE)
+        network = convert_published(published, pictures, name=source.stem, activation_width=width)
+    save(network, target)
+    ledger = ledger_document(network)
+    dense = 4 * sum(parameter.numel() for parameter in published.module.parameters())
+    document: dict[str, Any] = {
+        "source": source,
+        "image": target,
+        "digest": digest(network),
+        "activation_width": width,
+        "published_bytes": published.size,
+        "bytes": ledger["total"],
+        "dense_bytes": dense,
+        "compression": dense / ledger["total"],
+        "ledger": ledger,
+    }
+    if output.emit(document):
+        return
+    show_ledger(output, ledger)
+    output.say(
+        f"{ledger['total']:,} bytes, {document['compression']:.1f} times less than the {dense:,} "
+        f"of float32; {source.name} has {published.size:,}",
+        f"wrote {target}",
+    )
 
 
 assert command.help is not None

@@ -59,6 +59,7 @@ _PACKAGES = (
     ("rich", "rich", "", "tables and progress", ("demo",)),
     ("torch", "torch", "train", "golden model and training", _TORCH),
     ("sklearn", "scikit-learn", "train", "has the digits of the demo", ("demo",)),
+    ("skimage", "scikit-image", "train", "has photographs to calibrate by", ("compress",)),
     ("matplotlib", "matplotlib", "plots", "draws the pictures of the demo", ("demo",)),
     ("cocotb", "cocotb", "sim", "runs benches of single units", ()),
 )

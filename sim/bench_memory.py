@@ -11,7 +11,7 @@ import cocotb
 
 from hdl.maps.memory import Item, OnChip, Write
 from hdl.maps.walk import Place
-from hdl.streams import Queue
+from hdl.streams import VectorQueue
 from sim.streams import Stream, Unit, pack, unpack
 from sim.units import BENCHES
 
@@ -106,10 +106,10 @@ async def reads_in_time(dut: Any, name: str) -> None:
     component = unit.component
     every, latency = 1, OnChip.LATENCY
     if not isinstance(component, OnChip):
-        # A command, its answer, and the queue.
+        # The command, its answer, and the queue.
         outside = component.outside
         every = outside.every
-        latency = 1 + outside.latency + Queue.latency(component.external.reads)
+        latency = 1 + outside.latency + VectorQueue.LATENCY
     unit.data__ready.value = 1
     expected = {}
     taken = 0

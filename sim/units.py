@@ -29,6 +29,7 @@ from hdl.sparse.scan import Scan
 from hdl.streams import Queue, VectorQueue
 from hdl.winograd.engine import Engine as Winograd
 from hdl.winograd.parameters import Parameters
+from sim.maps import Chain
 from sim.memory import Distant, Outside
 
 __all__ = ["BENCHES", "FAMILIES"]
@@ -165,6 +166,13 @@ def _each(name, unit):
     return {f"{name}_{key}": partial(unit, value) for key, value in configurations.items()}
 
 
+def _chain(source, result):
+    """Units for feature maps in a row, with these memories."""
+    fold = Fold(scan_width=3, activation_width=8, accumulator_width=18)
+    word = fold.o.payload.shape()
+    return Chain(fold, source(word), result(word))
+
+
 # For each bench, its units by name. Names differ between benches too.
 BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "requantise": {
@@ -296,6 +304,14 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
             (3, 16, 24, 18),
             (8, 8, 18, 17),
         )
+    },
+    "maps": {
+        "maps_chip": partial(_chain, partial(OnChip, depth=600), partial(OnChip, depth=300)),
+        "maps_slow": partial(
+            _chain,
+            partial(Distant, address_width=10, reads=9, latency=7, every=2, turnaround=2),
+            partial(Distant, address_width=9, reads=2),
+        ),
     },
     "winograd": {
         f"winograd_{name}": partial(Winograd, parameters)

@@ -215,14 +215,18 @@ class Fold(wiring.Component):
             m.d.sync += empty.eq(item.ends_window | (empty & ~item.inside))
 
         sums = Signal(data.ArrayLayout(signed(self.accumulator_width), self.scan_width))
-        addends = Signal.like(item.word)
-        for total, addend, value in zip(sums, addends, item.word, strict=True):
-            greater = item.inside & (empty | (value > total[: len(value)].as_signed()))
-            with m.If(goes & Mux(greatest, greater, ~adds)):
-                m.d.sync += total.eq(Mux(first | greatest, 0, total) + Mux(item.inside, value, 0))
+        most, addends = Signal.like(item.word), Signal.like(item.word)
+        found = Signal.like(sums)
+        for n, value in enumerate(item.word):
+            # A comparison takes longer than an addition, so that the greatest has its own register.
+            with m.If(goes & item.inside & (empty | (value > most[n]))):
+                m.d.sync += most[n].eq(value)
+            with m.If(goes & ~adds):
+                m.d.sync += sums[n].eq(Mux(first, 0, sums[n]) + Mux(item.inside, value, 0))
             with m.If(goes):
-                m.d.sync += addend.eq(Mux(adds, value, 0))
-        return sums, addends
+                m.d.sync += addends[n].eq(Mux(adds, value, 0))
+            m.d.comb += found[n].eq(Mux(greatest, most[n], sums[n]))
+        return found, addends
 
     def _in_turns(self, m, values, leaves, name):
         """The value of lane 0 a cycle after ``leaves``, then that of lane 1, and so on."""

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from hdl.maps.walk import Place
 from hdl.ram import Ram
-from hdl.streams import Queue, delayed, tally
+from hdl.streams import Queue, VectorQueue, delayed, tally
 
 __all__ = ["Command", "External", "Item", "OnChip", "Write"]
 
@@ -141,10 +141,10 @@ class External(wiring.Component):
     """Memory outside, behind a stream of commands and one of answers.
 
     Commands are to take effect in their order, and reads are to be answered in it, with any
-    latency. A place that is not inside makes no command, but waits for its turn to be told. What is
-    read is on offer ``2 + Queue.latency(reads)`` cycles after its place is taken, and as many
-    later as the answer comes after its command; one place is taken a cycle, as long as fewer than
-    ``reads`` are on their way.
+    latency. A place that is not inside makes no command, but waits for its turn to be told. A
+    command is on offer a cycle after its place is taken, and what was read a cycle after the
+    answer; after a pause up to :meth:`VectorQueue.rewind_latency` cycles. One place is taken a
+    cycle, as long as fewer than ``reads`` are on their way.
 
     Reading goes on as long as there is something to read, and so does writing, for the memory can
     lose time with each change. If both wait, they take turns after :attr:`TURN` commands each,
@@ -189,8 +189,9 @@ class External(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.places = places = Queue(self.read.payload.shape(), depth=self.reads)
-        m.submodules.answers = answers = Queue(self.shape, depth=self.reads)
+        told = data.StructLayout(dict.fromkeys(_TOLD, 1))
+        m.submodules.places = places = VectorQueue(told, depth=self.reads)
+        m.submodules.answers = answers = VectorQueue(self.shape, depth=self.reads)
         command = self.command
 
         # Of those that are ready, which come from registers, one is by turns.
@@ -200,7 +201,7 @@ class External(wiring.Component):
             room.eq(~command.valid | command.ready),
             self.read.ready.eq(~writing & places.i.ready & room),
             self.write.ready.eq(writing & room),
-            places.i.payload.eq(self.read.payload),
+            *(places.i.p[key].eq(self.read.p[key]) for key in _TOLD),
             places.i.valid.eq(self.read.valid & ~writing & room),
         ]
         reads, writes = self.read.valid & places.i.ready, self.write.valid

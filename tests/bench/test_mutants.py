@@ -95,8 +95,10 @@ def real():
 
 
 def test_every_file_has_its_checks(real):
-    files = {path.stem for path in (mutants.ROOT / mutants.UNITS).glob("*.py")} - {"__init__"}
-    assert set(CHECKS) == files == {one.unit for one in real}
+    paths = [path for one in mutants.FOLDERS for path in (mutants.ROOT / one).glob("*.py")]
+    files = [path.stem for path in paths if path.stem != "__init__"]
+    assert sorted(CHECKS) == sorted(files)
+    assert set(files) == {one.unit for one in real}
     for check in set(sum(CHECKS.values(), ())):
         if check.startswith("tests/"):
             file, _, test = check.partition("::")
@@ -187,7 +189,7 @@ needs_icarus = pytest.mark.skipif(
 @needs_icarus
 def test_mutants_of_the_smallest_unit():
     """Each of the outcomes, none of which touches the source."""
-    source = mutants.ROOT / mutants.UNITS / "queue.py"
+    source = mutants.ROOT / mutants.source_of("queue")
     text = source.read_text()
     killed = next(one for one in mutants_of("queue", text) if one.kind == "comparison")
     cases = {
@@ -198,7 +200,7 @@ def test_mutants_of_the_smallest_unit():
     checks = ("segment_queue",)
     with Sandbox(1) as sandbox:
         root = sandbox.root
-        copy = root / mutants.UNITS / "queue.py"
+        copy = root / mutants.source_of("queue")
         # One of the units, and one of the tests.
         units, bench = root / "sim" / "units.py", root / "sim" / "bench_segment_queue.py"
         units.write_text(units.read_text().replace("in (7, 8, 32)", "in (7,)"))

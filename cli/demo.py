@@ -82,7 +82,7 @@ def command(output: Output, folder: Path, clock: float) -> None:
     simulation["device"] = device_document(_DEVICE, configuration)
     assert run.taps is not None
     right = Trace([layer.outputs for layer in layers])
-    found = difference(plan, ("golden", right), ("rtl", Trace(run.taps, run.tapped)))
+    found = difference(network, plan, ("golden", right), ("rtl", Trace(run.taps, run.tapped)))
     if found is not None:
         raise MismatchError(str(found))
     compared = sum(layer.size for layer in right.layers)

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from golden.image import Network
     from mapping import Plan
 
-__all__ = ["Golden", "Predicted", "activations", "answer_golden", "predict_run", "run_golden"]
+__all__ = [
+    "Golden",
+    "Predicted",
+    "activations",
+    "answer_golden",
+    "predict_run",
+    "run_golden",
+    "run_judge",
+]
 
 # Vectors at a time. The predictor takes memory for each of them times elements times columns.
 _GOLDEN = 1000
@@ -53,6 +61,23 @@ def run_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> l
             advance(last)
     layers = zip(*parts, strict=True)
     return [Golden(*map(np.concatenate, zip(*layer, strict=True))) for layer in layers]
+
+
+def run_judge(network: "Network", vectors: "np.ndarray", output: "Output") -> "list[np.ndarray]":
+    """Outputs of every layer by :mod:`golden.judge`, each int16 ``(batch, outputs)``."""
+    import numpy as np
+    import torch
+
+    from golden.judge import run
+    from golden.network import batch_size
+
+    parts = []
+    with output.progress("PyTorch", len(vectors)) as advance:
+        for first, last in _slices(len(vectors), min(_GOLDEN, batch_size(network))):
+            results = run(network, torch.from_numpy(vectors[first:last].astype(np.int64)))
+            parts.append([outputs.numpy().astype(np.int16) for outputs in results])
+            advance(last)
+    return list(map(np.concatenate, zip(*parts, strict=True)))
 
 
 def answer_golden(network: "Network", vectors: "np.ndarray", output: "Output") -> "np.ndarray":

@@ -1,14 +1,21 @@
 import dataclasses
 import json
 
+import click
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cli.compare import Trace, difference
+from cli.compare import Trace, difference, flipped
+from cli.runs import Golden
+from golden.image import save
+from golden.layers import Weighted
 from golden.network import run as golden_run
 from hdl.configuration import PRESETS
 from mapping import plan
+from tests.golden.strategies import graphs, small_graph
 
 DEVICE = PRESETS["pe4"]
 
@@ -86,7 +93,7 @@ def test_first_layer_then_vector_then_cycle(network, right):
         wrong[0][3, row] -= 1
         cycles[0][3, row] = cycle
     wrong[0][4, 1] += 1
-    found = difference(laid, ("golden", Trace(right)), ("rtl", Trace(wrong, cycles)))
+    found = difference(network, laid, ("golden", Trace(right)), ("rtl", Trace(wrong, cycles)))
     assert (found.layer, found.vector, found.row, found.cycle) == ("fc1", 3, 9, 20)
     value = int(right[0][3, 9])
     assert found.values == {"golden": value, "rtl": value - 1}
@@ -100,7 +107,7 @@ def test_a_row_is_in_a_tile(network, right):
     for rows, tiles in (3, 2), (4, 1):
         laid = plan(network, dataclasses.replace(DEVICE, row_depth=rows))
         assert laid.layers[0].tiles == tiles
-        found = difference(laid, ("a", Trace(right)), ("b", Trace(wrong)))
+        found = difference(network, laid, ("a", Trace(right)), ("b", Trace(wrong)))
         # Tiles are of two rows an element.
         tile, place = divmod(int(laid.layers[0].outputs[9]), 16 // tiles)
         assert (found.tile, found.element_row) == (tile if tiles > 1 else None, place // 4)
@@ -110,16 +117,75 @@ def test_a_row_is_in_a_tile(network, right):
 def test_machines_without_a_clock(network, right):
     laid = plan(network, DEVICE)
     wrong = [layer.copy() for layer in right]
-    assert difference(laid, ("a", Trace(right)), ("b", Trace(wrong))) is None
+    assert difference(network, laid, ("a", Trace(right)), ("b", Trace(wrong))) is None
     wrong[1][2, 5] += 1
-    found = difference(laid, ("a", Trace(right)), ("b", Trace(wrong)))
+    found = difference(network, laid, ("a", Trace(right)), ("b", Trace(wrong)))
     assert (found.layer, found.vector, found.row, found.cycle) == ("fc2", 2, 5, None)
     assert "cycle" not in str(found)
 
 
+@pytest.fixture
+def graph(tmp_path):
+    """A network of every kind of layer, which no device takes."""
+    network = small_graph()
+    path = tmp_path / "graph.prunus"
+    save(network, path)
+    return path, network
+
+
+def test_networks_that_no_device_takes(run, graph):
+    path, network = graph
+    arguments = "compare", path, "--on", "golden,torch", "--density", 1
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert document["equal"] is True
+    assert document["device"] is None
+    (comparison,) = document["comparisons"]
+    assert [layer["name"] for layer in comparison["layers"]] == [x.name for x in network.layers]
+    assert comparison["layers"][0]["compared"] == 16 * 32
+    assert "equal, bit by bit" in run(*arguments).stdout
+
+
+def test_negative_control_without_a_device(run, graph):
+    path, network = graph
+    arguments = "compare", path, "--on", "torch,golden", "--density", 1, "--json", "--flip"
+    for layer in network.layers:
+        if not isinstance(layer, Weighted):
+            stderr = run(*arguments, layer.name, code=2).stderr
+            assert f"--flip must be one of conv, fc, not '{layer.name}'" in stderr
+            continue
+        result = run(*arguments, layer.name, code=1)
+        found = json.loads(result.stdout)["first_difference"]
+        assert (found["layer"], found["elements"]) == (layer.name, None)
+        message = f"first difference in layer '{layer.name}', vector {found['vector']}, row "
+        assert f"{message}{found['row']}: torch has" in result.stderr
+
+
+@given(graphs(), st.integers(0, 2**32))
+@settings(max_examples=30)
+def test_a_flipped_weight_matters(network, seed):
+    high = 2 ** (network.activation_width - 1)
+    vectors = np.random.default_rng(seed).integers(-high, high, (2, network.inputs))
+    layers = [
+        Golden(sums.numpy(), outputs.numpy())
+        for sums, outputs in golden_run(network, torch.from_numpy(vectors))
+    ]
+    for index, layer in enumerate(network.layers):
+        if not isinstance(layer, Weighted):
+            continue
+        try:
+            wrong = flipped(network, layer.name, vectors, layers)
+        except click.UsageError:
+            continue
+        assert (wrong.layers[index].codes != layer.codes).sum() == 1
+        found = [outputs.numpy() for _, outputs in golden_run(wrong, torch.from_numpy(vectors))]
+        same = [np.array_equal(x, y.outputs) for x, y in zip(found, layers, strict=True)]
+        assert all(same[:index])
+        assert not same[index]
+
+
 def test_wrong_machines(run, image):
     stderr = run("compare", image, "--on", "golden,fpga", code=2).stderr
-    assert "'fpga' is none of golden, rtl." in stderr
+    assert "'fpga' is none of golden, torch, rtl." in stderr
     assert "at least two machines" in run("compare", image, "--on", "golden", code=2).stderr
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from golden.errors import FitError
 from hdl.winograd.drain import Drain
-from hdl.winograd.kernel import Hop, Kernel
+from hdl.winograd.kernel import Kernel
 from hdl.winograd.parameters import Parameters
-from hdl.winograd.transforms import INPUTS, WEIGHTS, Sums
+from hdl.winograd.transforms import INPUTS, WEIGHTS, Transform
 from hdl.winograd.walk import Steps
 from hdl.winograd.weights import Weights
 from hdl.winograd.windows import Windows
@@ -254,7 +254,8 @@ def predict(layer: Convolution, parameters: Parameters) -> Prediction:
     limit = p.window_depth - Windows.MARGIN - back
 
     values = 0 if p.code_width is None else 1 << p.code_width
-    loaded = 1 + layer.kernels + values  # cycle in which weights could be taken
+    loaded = 3 + layer.kernels + values + Weights.START  # before weights can be taken
+    began_load = _NEVER
     frees: list[int] = []  # cycles in which weights are done with
     rooms: list[int] = []  # and those in which results are gone
     blocks = _Arrivals()
@@ -267,17 +268,17 @@ def predict(layer: Convolution, parameters: Parameters) -> Prediction:
         blocks.advance(begin + limit, since=taken + 4)
         needed = blocks.time(min(begin + fields["ahead"], fields["blocks"]) - 1)
         for load in loads:
-            loaded += Weights.GAP
+            began_load = max(loaded, began_load + Weights.LEAST)
+            loaded = began_load + load
             if len(frees) > 1:
-                loaded = max(loaded, frees[-2] + 2)
-            loaded += load
+                loaded = max(loaded, frees[-2] + Weights.TURN + load)
             waits = [taken + 4, loaded + way.weights, 5]
             if load is loads[0] and len(frees) % len(loads) == 0:
                 waits += [needed + 3, *([rooms[-2] + 1] if len(rooms) > 1 else [])]
             told = max(waits) + 2
             began = told if began == _NEVER else began
             taken = max(told, taken + length) + (number - 1) * length
-            frees.append(taken + layer.channels + way.freed)
+            frees.append(taken + Steps.LATENCY)
         done = taken + layer.channels + way.result
         # Bands are read one after another, and each some cycles after it is there.
         read = max(done, read) + 4 + number * layer.kernels
@@ -293,13 +294,11 @@ class _Way:
     """Cycles between what happens in the unit."""
 
     def __init__(self, p: Parameters) -> None:
-        to_kernels = Windows.LATENCY + 2 * len(INPUTS[p.tile]) * Sums.LATENCY
+        to_kernels = Windows.LATENCY + Transform.latency(INPUTS[p.tile])
         # From the last beat of a group until a tile can be told.
-        self.weights = 1 + 2 * len(WEIGHTS[p.tile]) * Sums.LATENCY
-        # From when a tile is taken, less its channels, until its weights are done with, and until
-        # its last result is there.
+        self.weights = 1 + Transform.latency(WEIGHTS[p.tile])
+        # From when a tile is taken, less its channels, until its last result is there.
         steps = Steps.LATENCY - 1
-        self.freed = steps + to_kernels - Hop.LATENCY
         last = (p.drains - 1) * p.per_drain + Kernel.LATENCY - Drain.AHEAD + Drain.latency(p)
         self.result = steps + to_kernels + last + (p.per_drain - 1) * p.size + p.parts - 1
 
@@ -337,6 +336,8 @@ class _Arrivals:
 
 
 def _check(layer: Convolution, p: Parameters) -> None:
+    if p.tile == 1 and layer.padding != "same":
+        raise FitError(f"padding must be 'same' on this unit, not {layer.padding!r}")
     high = (1 << (p.activation_width - 1)) - 1
     for name, value, most in (
         ("height", layer.height, p.longest),

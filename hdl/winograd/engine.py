@@ -112,8 +112,10 @@ class Engine(wiring.Component):
 
         m.submodules.transform = transform = Transform(INPUTS[p.tile], width=p.activation_width)
         m.d.comb += transform.i.eq(windows.o)
-        to_kernels = Windows.LATENCY + transform.latency
+        to_kernels = Windows.LATENCY + Transform.latency(INPUTS[p.tile])
         at_weights = to_kernels - Hop.LATENCY
+        # Whoever is told that weights are read for the last time brings others after that.
+        assert at_weights < Weights.TURN + weights.latency
         kernels = []
         for n in range(p.kernels):
             kernel = shared(platform, lambda: Kernel(p), name="winograd_kernel")
@@ -129,7 +131,7 @@ class Engine(wiring.Component):
             first.load.eq(weights.o),
             first.load.weights.eq(skewed(m, weights.o.weights, size=p.size, name="loaded")),
             first.clear.eq(clear),
-            weights.frees.eq(delayed(m, steps.frees, cycles=at_weights, name="frees")),
+            weights.frees.eq(steps.frees),
         ]
         self._drain(m, steps, weights, collect, kernels, to_kernels, layer, clear)
         m.d.comb += [

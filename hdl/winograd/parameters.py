@@ -23,7 +23,8 @@ class Parameters:
     Attributes
     ----------
     tile : int
-        Results on a side of a tile, 2 or 4.
+        Results on a side of a tile, 2 or 4. Or 1, which is direct convolution, to compare with: it
+        takes layers with padding only.
     kernels : int
         Output channels at a time, at most 16. Each takes ``size**2`` multipliers.
     drains : int

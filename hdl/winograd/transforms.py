@@ -24,9 +24,15 @@ __all__ = [
     "widths",
 ]
 
-# Each is a list of matrices by m; the first one meets the operands.
+# Each is a list of matrices by m; the first one meets the operands. With an m of 1 there is nothing
+# to transform: it is direct convolution.
 # fmt: off
 INPUTS = {
+    1: (
+        ((1, 0, 0),
+         (0, 1, 0),
+         (0, 0, 1)),
+    ),
     2: (
         ((1, 0, -1, 0),
          (0, 1, 1, 0),
@@ -51,6 +57,11 @@ INPUTS = {
 """B."""
 
 WEIGHTS = {
+    1: (
+        ((1, 0, 0),
+         (0, 1, 0),
+         (0, 0, 1)),
+    ),
     2: (
         ((1, 0, 0),
          (0, 1, 0),
@@ -78,6 +89,11 @@ WEIGHTS = {
 """G."""
 
 OUTPUTS = {
+    1: (
+        ((1, 1, 0),
+         (0, 0, 1)),
+        ((1, 1),),
+    ),
     2: (
         ((1, 0, 0, 0),
          (0, 1, 1, 0),
@@ -108,10 +124,10 @@ OUTPUTS = {
 """A."""
 # fmt: on
 
-SHIFTS = {2: 2, 4: 6}
+SHIFTS = {1: 0, 2: 2, 4: 6}
 """How many times two divides ``s**2``."""
 
-INVERSES = {2: (), 4: ((-1, 3), (1, 6), (1, 12), (1, 24), (1, 48))}
+INVERSES = {1: (), 2: (), 4: ((-1, 3), (1, 6), (1, 12), (1, 24), (1, 48))}
 """What remains of ``s**2``, inverted modulo powers of two: the product of ``1 + sign * 2**shift``.
 
 For 4 it is 9, and 1 - 8 times 9 is 1 - 2**6, that times 1 + 2**6 is 1 - 2**12, and so on.
@@ -225,9 +241,10 @@ def numbers(widths):
 
 
 class Transform(wiring.Component):
-    """``o = M i M'``, one a cycle, :attr:`latency` cycles later, for M a product of matrices.
+    """``o = M i M'``, one a cycle, :meth:`latency` cycles later, for M a product of matrices.
 
-    Numbers are as wide as they have to be for all operands.
+    Numbers are as wide as they have to be for all operands. What takes the results is far from the
+    last additions: there is a register on the way.
 
     Parameters
     ----------
@@ -262,10 +279,10 @@ class Transform(wiring.Component):
             }
         )
 
-    @property
-    def latency(self):
+    @staticmethod
+    def latency(matrices):
         """Cycles."""
-        return 2 * len(self.matrices) * Sums.LATENCY
+        return 2 * len(matrices) * Sums.LATENCY + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -288,7 +305,10 @@ class Transform(wiring.Component):
                 lines.append([sums.o[str(j)] for j in range(len(matrix))])
             plane = _turned(lines) if along_columns else lines
         results = [number for row in plane for number in row]
-        m.d.comb += [self.o[str(n)].eq(number) for n, number in enumerate(results)]
+        for n, number in enumerate(results):
+            result = Signal.like(self.o[str(n)], name=f"result_{n}", reset_less=True)
+            m.d.sync += result.eq(number)
+            m.d.comb += self.o[str(n)].eq(result)
         return m
 
 

@@ -327,7 +327,8 @@ class Steps(wiring.Component):
     ends : ``Out(1)``
         Whether this is the last step of its tile.
     frees : ``Out(1)``
-        Whether it is the last one for its group of kernels.
+        Whether this is the first step of the last tile for a group of kernels: from now on, its
+        weights are read for the last time, one channel a cycle.
     result : ``Out(Result(parameters))``
         With ``ends``.
     """
@@ -357,14 +358,14 @@ class Steps(wiring.Component):
         # Whether there is a tile, and this is its last cycle; a channel, and this is the last one.
         # Each is found in the cycle before, from how many come after the next one.
         busy, last = Signal(), Signal()
-        live, last_live = Signal(), Signal()
+        live, first_live, last_live = Signal(), Signal(), Signal()
         cycles = Signal(range(max(self.parameters.channel_depth, least)))
         channels = Signal(range(self.parameters.channel_depth))
         moves = ~busy | last
         m.d.comb += self.i.ready.eq(moves)
         m.d.sync += [cycles.eq(cycles - 1), channels.eq(channels - 1)]
         m.d.sync += [last.eq(busy & (cycles == 0)), live.eq(live & ~last_live)]
-        m.d.sync += last_live.eq(channels == 0)
+        m.d.sync += [first_live.eq(moves & self.i.valid), last_live.eq(channels == 0)]
         m.d.sync += [channel.eq(channel + 1), tile.place.address.eq(tile.place.address + 1)]
 
         # Of the layer.
@@ -386,7 +387,7 @@ class Steps(wiring.Component):
             self.weight.channel.eq(channel),
             self.weight.half.eq(tile.half),
             self.ends.eq(live & last_live),
-            self.frees.eq(live & last_live & tile.ends_group),
+            self.frees.eq(first_live & tile.ends_group),
             self.result.eq(tile.result),
         ]
         with m.If(~live):

@@ -81,8 +81,9 @@ class Weights(wiring.Component):
     First the biases of a layer are taken, one for each kernel; then its codebook, if there is one;
     then weights: all channels of a group of kernels, for each of them the kernels one after
     another; for all groups; and all of this again for each band. A beat is taken in each cycle, but
-    for :attr:`GAP` between groups. The transformed weights of a beat appear :attr:`latency` cycles
-    later. Kernels have memory for two groups, of which one can be loaded while the other is used.
+    a group takes at least :attr:`LEAST`. The transformed weights of a beat appear :attr:`latency`
+    cycles later. Kernels have memory for two groups, of which one can be loaded while the other is
+    used.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class Weights(wiring.Component):
         Value after value. Only if there is one.
     weights : ``In(stream.Signature(beat(parameters)))``
     frees : ``In(1)``
-        Whether one more group is done with.
+        Whether one more group will be done with, channel after channel, before others can follow.
     finished : ``In(1)``
         Whether a layer is. There is room for the biases of two.
     loaded : ``Out(1)``
@@ -106,8 +107,11 @@ class Weights(wiring.Component):
     bias : ``Out(BiasLoad(parameters))``
     """
 
-    # Cycles.
-    GAP = 3
+    # Cycles, and those from when a layer has all but weights until the first of them are taken.
+    LEAST = 3
+    START = 3
+    # From ``frees`` until a beat is taken for that.
+    TURN = 2
 
     def __init__(self, parameters, descriptor):
         self.parameters = p = parameters
@@ -130,7 +134,7 @@ class Weights(wiring.Component):
     @property
     def latency(self):
         """Cycles from a beat to its transformed weights."""
-        return 1 + self.transform.latency
+        return 1 + Transform.latency(WEIGHTS[self.parameters.tile])
 
     def elaborate(self, platform):
         m = Module()
@@ -140,71 +144,52 @@ class Weights(wiring.Component):
         half = Signal()  # of the biases' memories
         left, last = Signal(len(layer.kernels)), Signal()
         entries = Signal(p.code_width or 1)
-        left_of_band = Signal(len(layer.kernels))
-        begins = Signal()
+        starts = Signal()
 
         m.d.sync += layers.eq(layers + (self.layer.valid & self.layer.ready) - self.finished)
-        ended, last_group, last_band = self._take(m, layer, left_of_band, begins)
+        ends = self._take(m, layer, starts)
         # Whatever is on offer is taken over, so that no logic decides about so many registers.
         with m.If(self.layer.ready):
             m.d.sync += layer.eq(self.layer.payload)
         # One of these is set, or weights are being taken.
-        idle, prepares = Signal(init=1), Signal()
+        idle = Signal(init=1)
         taken = self.layer.valid & self.layer.ready
         m.d.sync += self.layer.ready.eq(idle & (layers != 2) & ~taken)
-        m.d.sync += [prepares.eq(0), begins.eq(prepares)]
+        m.d.sync += starts.eq(0)
         with m.If(taken):
             m.d.sync += [idle.eq(0), half.eq(~half), self.biases.ready.eq(1)]
             m.d.sync += [left.eq(self.layer.p.kernels - 1), last.eq(self.layer.p.kernels == 1)]
-        with m.If(self.biases.ready):
-            m.d.sync += left_of_band.eq(layer.kernels)
-            with m.If(self.biases.valid):
-                m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
-                with m.If(last):
-                    following = prepares if p.code_width is None else self.codebook.ready
-                    m.d.sync += [self.biases.ready.eq(0), following.eq(1)]
+        with m.If(self.biases.ready & self.biases.valid):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+            with m.If(last):
+                following = starts if p.code_width is None else self.codebook.ready
+                m.d.sync += [self.biases.ready.eq(0), following.eq(1)]
         if p.code_width is not None:
             with m.If(self.codebook.ready & self.codebook.valid):
                 m.d.sync += entries.eq(entries + 1)
                 with m.If(entries.all()):
-                    m.d.sync += [self.codebook.ready.eq(0), prepares.eq(1)]
-        with m.If(ended):
-            after = Mux(last_group, layer.kernels, left_of_band - p.kernels)
-            ends = last_group & last_band
-            m.d.sync += [left_of_band.eq(after), idle.eq(ends), prepares.eq(~ends)]
+                    m.d.sync += [self.codebook.ready.eq(0), starts.eq(1)]
+        with m.If(ends):
+            m.d.sync += idle.eq(1)
 
         self._spread(m, half)
         self._look_up(m, entries)
         return m
 
-    def _take(self, m, layer, left, begins):
-        """Counts beats of weights, from when a group begins until it ends.
-
-        Returns whether it has ended, and is the last one of its band, and that the last one.
-        """
+    def _take(self, m, layer, starts):
+        """Takes the beats of a layer. Returns whether this is the last one of them."""
         p = self.parameters
         channel, number = Signal(len(layer.channels)), Signal(range(p.kernels))
         kernel = Signal(p.kernels)
-        size = Signal(range(p.kernels + 1))
-        group, band = Signal.like(layer.groups), Signal.like(layer.bands)
-        last_kernel, last_channel, only_kernel = Signal(), Signal(), Signal()
-        last_group, last_band = Signal(), Signal()
+        last_kernel, last_channel = Signal(), Signal()
         half = Signal()
         free, granted, active = Signal(2, init=2), Signal(), Signal()
-        taken, ends_group, ended = Signal(), Signal(), Signal()
+        taken, ends_group = Signal(), Signal()
+        begins, following, now = self._groups(m, layer, starts, active, ends_group)
 
-        # What comes two before the last one.
-        third_channel, third_kernel = Signal.like(channel), Signal.like(number)
-        greatest_group, greatest_band = Signal.like(group), Signal.like(band)
-        m.d.sync += [
-            size.eq(Mux(left < p.kernels, left, p.kernels)),
-            third_channel.eq(layer.channels - 2),
-            third_kernel.eq(size - 2),
-            greatest_group.eq(layer.groups - 1),
-            greatest_band.eq(layer.bands - 1),
-            last_group.eq(group == greatest_group),
-            last_band.eq(band == greatest_band),
-        ]
+        # Two before the last one.
+        third_channel = Signal.like(channel)
+        m.d.sync += third_channel.eq(layer.channels - 2)
         m.d.comb += [
             self.weights.ready.eq(active & granted),
             taken.eq(self.weights.valid & self.weights.ready),
@@ -212,28 +197,23 @@ class Weights(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [kernel.eq(kernel << 1), number.eq(number + 1)]
-            m.d.sync += last_kernel.eq(number == third_kernel)
+            m.d.sync += last_kernel.eq(number == now.third)
             with m.If(last_kernel):
-                m.d.sync += [kernel.eq(1), number.eq(0), last_kernel.eq(only_kernel)]
+                m.d.sync += [kernel.eq(1), number.eq(0), last_kernel.eq(now.only)]
                 m.d.sync += [
                     channel.eq(channel + 1),
                     last_channel.eq(channel == third_channel),
                 ]
         with m.If(begins):
             m.d.sync += [kernel.eq(1), number.eq(0), channel.eq(0)]
-            m.d.sync += [last_kernel.eq(size == 1), only_kernel.eq(size == 1)]
-            m.d.sync += last_channel.eq(layer.channels == 1)
-        m.d.sync += [ended.eq(ends_group), active.eq((active | begins) & ~ends_group)]
-        with m.If(ended):
-            m.d.sync += [half.eq(~half), group.eq(group + 1)]
-            with m.If(last_group):
-                m.d.sync += [group.eq(0), band.eq(Mux(last_band, 0, band + 1))]
+            m.d.sync += [last_kernel.eq(following.only), last_channel.eq(layer.channels == 1)]
+        m.d.sync += [active.eq(begins | (active & ~ends_group)), half.eq(half ^ ends_group)]
 
         # A group has its memory before its first beat is taken, and keeps it after its last one.
         grants = Signal()
-        m.d.comb += grants.eq((free != 0) & (~granted | ended))
+        m.d.comb += grants.eq((free != 0) & (~granted | ends_group))
         m.d.sync += free.eq(free + self.frees - grants)
-        m.d.sync += granted.eq((granted & ~ended) | grants)
+        m.d.sync += granted.eq((granted & ~ends_group) | grants)
 
         load = Signal(data.StructLayout({"kernels": p.kernels, "address": Weight(p)}))
         m.d.comb += [
@@ -245,7 +225,54 @@ class Weights(wiring.Component):
         m.d.comb += [self.o.kernels.eq(told.kernels), self.o.address.eq(told.address)]
         loaded = delayed(m, ends_group, cycles=self.latency, name="ends_group")
         m.d.comb += self.loaded.eq(loaded)
-        return ended, last_group, last_band
+        return ends_group & now.final
+
+    def _groups(self, m, layer, starts, active, ends_group):
+        """Prepares groups of kernels, each while the one before it is taken.
+
+        Returns whether one begins, what is to be known of the next one to begin, and of the one
+        that began last.
+        """
+        p = self.parameters
+        group = data.StructLayout(
+            {
+                "third": range(p.kernels),  # which kernel comes two before the last one
+                "only": 1,  # whether there is one kernel
+                "final": 1,  # whether it is the last group of the layer
+            }
+        )
+        following, now = Signal(group), Signal(group)
+        left = Signal(len(layer.kernels))  # of the band's, from this group on
+        size = Signal(range(p.kernels + 1))
+        number, band = Signal.like(layer.groups), Signal.like(layer.bands)
+        greatest_number, greatest_band = Signal.like(number), Signal.like(band)
+        last_group, last_band = Signal(), Signal()
+        m.d.sync += [
+            size.eq(Mux(left < p.kernels, left, p.kernels)),
+            greatest_number.eq(layer.groups - 1),
+            greatest_band.eq(layer.bands - 1),
+            last_group.eq(number == greatest_number),
+            last_band.eq(band == greatest_band),
+            following.third.eq(size - 2),
+            following.only.eq(size == 1),
+            following.final.eq(last_group & last_band),
+        ]
+
+        begins, settles, prepared = Signal(), Signal(self.LEAST - 1), Signal()
+        m.d.comb += begins.eq(prepared & (~active | ends_group))
+        more = starts | (begins & ~following.final)
+        m.d.sync += [
+            settles.eq(Cat(more, settles)),
+            prepared.eq((prepared & ~begins) | settles[-1]),
+        ]
+        with m.If(starts):
+            m.d.sync += left.eq(layer.kernels)
+        with m.If(begins):
+            m.d.sync += [now.eq(following), left.eq(left - p.kernels), number.eq(number + 1)]
+            with m.If(last_group):
+                m.d.sync += [left.eq(layer.kernels), number.eq(0)]
+                m.d.sync += band.eq(Mux(last_band, 0, band + 1))
+        return begins, following, now
 
     def _look_up(self, m, entries):
         """Weights of a beat, transformed."""

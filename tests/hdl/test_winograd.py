@@ -115,8 +115,8 @@ def test_sum_widths():
 
 @tiles
 def test_latency_of_a_transform(tile):
-    assert Transform(INPUTS[tile], width=8).latency == {2: 2, 4: 4}[tile]
-    assert Transform(WEIGHTS[tile], width=8).latency == 4
+    assert Transform.latency(INPUTS[tile]) == {2: 3, 4: 5}[tile]
+    assert Transform.latency(WEIGHTS[tile]) == 5
 
 
 def parameters(**changes):
@@ -154,8 +154,8 @@ def too_wide(name, width, bits):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile": 3}, r"tile must be one of \(2, 4\), not 3"),
-        ({"tile": True}, r"tile must be one of \(2, 4\), not True"),
+        ({"tile": 3}, r"tile must be one of \(1, 2, 4\), not 3"),
+        ({"tile": True}, r"tile must be one of \(1, 2, 4\), not True"),
         ({"activation_width": 12}, "activation_width must be 8 or 16, not 12"),
         ({"code_width": 5}, "code_width must be None, 2, 3 or 4, not 5"),
         ({"drains": 5}, r"drains must be at most kernels \(4\), not 5"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.winograd import check, fill
 from golden.errors import DeviceError, FitError
 from hdl.winograd.parameters import Parameters
 from mapping.winograd import Convolution, predict
@@ -33,7 +34,7 @@ def layer(size=4, channels=1):
 
 @pytest.fixture(scope="module")
 def unit():
-    return CompiledUnit(Parameters(tile=2, kernels=1, window_depth=64, channel_depth=8))
+    return CompiledUnit(Parameters(tile=2, kernels=1, window_depth=128, channel_depth=8))
 
 
 @needs_verilator
@@ -59,6 +60,68 @@ def test_cycles(unit):
     unit.run([layer()])
     predicted = predict(layer(6).convolution, unit.parameters)
     assert unit.run([layer(6)]).busy.tolist() == [predicted.cycles]
+
+
+# Height, width, channels, kernels, padding.
+CORNERS = [
+    (1, 1, 1, 1, "same"),  # nothing but one window
+    (1, 1, 1, 8, "same"),  # groups of one tile, a beat for each of their kernels
+    (1, 1, 8, 2, "same"),  # fewer kernels than there are in the unit
+    (3, 3, 1, 1, "valid"),
+    (3, 3, 8, 4, "valid"),
+    (1, 9, 1, 3, "same"),  # a single row, a single column
+    (9, 1, 1, 4, "same"),
+    (3, 9, 2, 5, "valid"),  # with blocks that no tile begins at
+    (9, 3, 2, 1, "valid"),
+    (5, 4, 1, 1, "same"),
+    (4, 4, 8, 6, "same"),
+]
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """With bands of one tile, and a drain that has fewer kernels than the other."""
+    return CompiledUnit(
+        Parameters(
+            tile=2,
+            kernels=3,
+            drains=2,
+            window_depth=128,
+            channel_depth=8,
+            band_depth=1,
+            output_depth=16,
+        )
+    )
+
+
+def corners(parameters):
+    rng = np.random.default_rng(0)
+    for height, width, channels, kernels, padding in CORNERS:
+        shape = Convolution(
+            height=height,
+            width=width,
+            channels=channels,
+            kernels=kernels,
+            padding=padding,
+            shift=3,
+            low=-128,
+            high=127,
+        )
+        yield fill(rng, parameters, shape)
+
+
+@needs_verilator
+@pytest.mark.parametrize("name", ["unit", "narrow"])
+def test_corners(name, request):
+    """Bits and cycles of each alone; bits of all of them together, with stalls."""
+    unit = request.getfixturevalue(name)
+    pairs = list(corners(unit.parameters))
+    # After a reset, the first layer waits for a while.
+    check(unit, pairs[:1], seed=1, stalls=True)
+    for pair in pairs:
+        check(unit, [pair], seed=1, stalls=False)
+    for seed in range(4):
+        check(unit, pairs, seed=seed, stalls=True)
 
 
 @needs_verilator

@@ -180,3 +180,26 @@ def test_cycles_of_a_layer_that_does_not_wait(tile, channels, kernels):
     predicted = predict(layer, unit)
     assert predicted.steps == (32 // tile) ** 2 * (kernels // 4) * max(channels, unit.least)
     assert predicted.cycles - predicted.steps in range(1, 65)
+
+
+@pytest.mark.parametrize(("tile", "kernels", "drains"), [(2, 8, 3), (4, 4, 2)])
+@pytest.mark.parametrize("channels", [1, 11, 12, 13, 64])
+def test_cycles_with_as_many_tiles_as_kernels(tile, kernels, drains, channels):
+    """Then weights come in just as fast as they are used, and none of them keeps a tile waiting."""
+    unit = Parameters(tile=tile, kernels=kernels, drains=drains, window_depth=1 << 12)
+    for number in (2 * kernels, 8 * kernels - 1):
+        layer = convolution(
+            height=2 * tile, width=kernels // 2 * tile, channels=channels, kernels=number
+        )
+        predicted = predict(layer, unit)
+        assert describe(layer, unit)["bands"] == 1
+        assert predicted.cycles - predicted.steps in range(1, 65)
+
+
+@pytest.mark.parametrize(("tile", "kernels", "drains"), [(2, 8, 3), (4, 4, 2)])
+def test_cycles_with_fewer_tiles_than_kernels(tile, kernels, drains):
+    """Those of the weights of all groups but the first, and of the last group."""
+    unit = Parameters(tile=tile, kernels=kernels, drains=drains, window_depth=1 << 12)
+    layer = convolution(height=2 * tile, width=tile, channels=64, kernels=64)
+    waits = 64 * (64 - kernels) + 2 * 64
+    assert predict(layer, unit).cycles - waits in range(1, 65)

@@ -2,7 +2,8 @@
 
 nextpnr places blocks of RAM and multipliers by themselves. With most of them in use, some end up
 half a device away from the registers behind them. So they are told where to go: elements follow
-each other in the order of their chains, to and fro along the rows of block RAM.
+each other in the order of their chains, to and fro along the rows of block RAM; and kernels of a
+convolution, of which each has rows of multipliers, from left to right.
 """
 
 import re
@@ -10,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Site", "arrange", "probe", "sites"]
+__all__ = ["Site", "arrange", "arrange_kernels", "probe", "sites"]
 
 RAM, MULTIPLIER = "DP16KD", "MULT18X18D"
 _PLACE = re.compile(r"X(\d+)/Y(\d+)/")
@@ -110,3 +111,81 @@ def arrange(netlist: dict[str, Any], available: dict[str, list[Site]]) -> int:
                 multipliers.remove(nearest)
                 cells[name]["attributes"]["BEL"] = nearest.bel
     return len(order)
+
+
+def arrange_kernels(netlist: dict[str, Any], available: dict[str, list[Site]]) -> int:
+    """Give the blocks of all kernels their sites; returns the number of kernels.
+
+    If the rows of a kernel can be shared out to the device's rows of multipliers evenly, a kernel
+    is a stripe across them, and each of its rows is beside the same one of the next kernel.
+    Otherwise it has its multipliers in one of them, and the next kernel is below or above it, or to
+    its right. Block RAM is in the row below the multipliers.
+
+    Parameters
+    ----------
+    netlist : dict
+        As Yosys writes it. The cells of row k of kernel n are those whose names have
+        ``kernel_n.row_k.``; if there is only one kernel, ``kernel.row_k.``.
+    available : dict
+        As :func:`sites` returns it.
+
+    Raises
+    ------
+    ValueError
+        If there are not enough sites in the rows.
+    """
+    cells = netlist["modules"]["top"]["cells"]
+    own: dict[int, dict[int, dict[str, list[str]]]] = defaultdict(
+        lambda: defaultdict(lambda: {RAM: [], MULTIPLIER: []})
+    )
+    for name, cell in cells.items():
+        place = re.search(r"\bkernel(?:_(\d+))?\.row_(\d+)\.", name)
+        if cell["type"] in available and place:
+            own[int(place[1] or 0)][int(place[2])][cell["type"]].append(name)
+    if not own:
+        return 0
+    lines = {kind: _lines(of_kind) for kind, of_kind in available.items()}
+
+    # Parts of kernels, in order, and how many multipliers each has.
+    height = len(lines[MULTIPLIER])
+    rows = len(own[min(own)])
+    share = rows // height if rows % height == 0 else rows
+    parts = [
+        [of_kernel[row] for row in sorted(of_kernel)[first : first + share]]
+        for _, of_kernel in sorted(own.items())
+        for first in range(0, rows, share)
+    ]
+    width = max(sum(len(row[MULTIPLIER]) for row in part) for part in parts)
+    stripes = -(-len(parts) // height)
+    length = len(lines[MULTIPLIER][0])
+    if stripes * width > length:
+        raise ValueError(
+            f"{stripes} stripes of {width} multipliers do not fit rows of {length} multipliers"
+        )
+
+    first = (length - stripes * width) // 2
+    for n, part in enumerate(parts):
+        stripe, line = divmod(n, height)
+        if share == rows and stripe % 2:
+            line = height - 1 - line
+        begin = first + stripe * width
+        mine = iter(lines[MULTIPLIER][line][begin : begin + width])
+        for row in part:
+            at = [next(mine) for _ in row[MULTIPLIER]]
+            for name, site in zip(sorted(row[MULTIPLIER]), at, strict=True):
+                cells[name]["attributes"]["BEL"] = site.bel
+            middle = sum(site.x for site in at) / len(at)
+            below = next(of_line for of_line in lines[RAM] if of_line[0].y > at[0].y)
+            for name in sorted(row[RAM]):
+                nearest = min(below, key=lambda site: abs(site.x - middle))
+                below.remove(nearest)
+                cells[name]["attributes"]["BEL"] = nearest.bel
+    return len(own)
+
+
+def _lines(of_kind: list[Site]) -> list[list[Site]]:
+    """Sites by their rows."""
+    lines: dict[int, list[Site]] = defaultdict(list)
+    for site in of_kind:
+        lines[site.y].append(site)
+    return list(lines.values())

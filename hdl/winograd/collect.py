@@ -35,8 +35,8 @@ class Collect(wiring.Component):
         Whether there is room for one more band.
     """
 
-    # Blocks on their way, and the credit on its way back, make four at full rate.
-    ROOM = 2 + Ram.LATENCY
+    # Blocks on their way, and the credit on its way back, make five at full rate.
+    ROOM = 3 + Ram.LATENCY
     BANDS = 2
 
     def __init__(self, parameters):
@@ -124,9 +124,12 @@ class Collect(wiring.Component):
                 first, column = divmod(part, p.tile)
                 for row in range(p.lanes):
                     m.d.comb += options[n][first + row][column].eq(memory.o[row])
+        # Memories are far from each other, and so from the queue.
+        chosen = Signal.like(blocks.i.payload, reset_less=True)
+        m.d.sync += chosen.eq(options[from_drain])
         m.d.comb += [
-            blocks.i.payload.eq(options[from_drain]),
-            blocks.i.valid.eq(delayed(m, reads, cycles=Ram.LATENCY, name="reads")),
+            blocks.i.payload.eq(chosen),
+            blocks.i.valid.eq(delayed(m, reads, cycles=Ram.LATENCY + 1, name="reads")),
             self.o.payload.eq(blocks.o.payload),
             self.o.valid.eq(blocks.o.valid),
             blocks.o.ready.eq(self.o.ready),

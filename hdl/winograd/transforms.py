@@ -243,8 +243,9 @@ def numbers(widths):
 class Transform(wiring.Component):
     """``o = M i M'``, one a cycle, :meth:`latency` cycles later, for M a product of matrices.
 
-    Numbers are as wide as they have to be for all operands. What takes the results is far from the
-    last additions: there is a register on the way.
+    Numbers are as wide as they have to be for all operands. Operands come from one place, and rows
+    of results go to different ones. Before the last step there are the fewest bits on that way, so
+    that it is longest there: it has a register more.
 
     Parameters
     ----------
@@ -301,14 +302,16 @@ class Transform(wiring.Component):
                     [width_of(*ends) for ends in after[k]],
                 )
                 m.submodules[f"step_{n}_{k}"] = sums
-                m.d.comb += [sums.i[str(j)].eq(number) for j, number in enumerate(line)]
+                for j, number in enumerate(line):
+                    if n == 2 * len(self.matrices) - 1:
+                        operand = Signal.like(number, name=f"operand_{k}_{j}", reset_less=True)
+                        m.d.sync += operand.eq(number)
+                        number = operand
+                    m.d.comb += sums.i[str(j)].eq(number)
                 lines.append([sums.o[str(j)] for j in range(len(matrix))])
             plane = _turned(lines) if along_columns else lines
         results = [number for row in plane for number in row]
-        for n, number in enumerate(results):
-            result = Signal.like(self.o[str(n)], name=f"result_{n}", reset_less=True)
-            m.d.sync += result.eq(number)
-            m.d.comb += self.o[str(n)].eq(result)
+        m.d.comb += [self.o[str(n)].eq(number) for n, number in enumerate(results)]
         return m
 
 

@@ -58,43 +58,53 @@ def test_what_is_wrong_is_found(monkeypatch):
         winograd.check(unit, [pair], seed=1, stalls=False)
 
 
+CYCLES = {"cycles": 1234567, "beyond": 51, "products": 2.25}
+SIZE = {
+    "unit": "f2x8",
+    "dsp": 128,
+    "lut": 8512,
+    "lut_per_kernel": 1064,
+    "cells": 12345,
+    "flip_flops": 23782,
+    "ram": 162,
+    "fmax": 161.2,
+    "operations_per_dsp": 0.7254e9,
+    "path": {
+        "from": "walk",
+        "to": "steps",
+        "levels": 3,
+        "clk-to-q": 0.5,
+        "logic": 0.7,
+        "routing": 4.0,
+        "setup": 0.0,
+    },
+}
+
+
+def lines(*sizes):
+    layers = {"unit": "F2", "layers": 200, "cycles": 9876, "predicted": 101, "waiting": 7}
+    document = {
+        "random": [layers],
+        "vgg": [{"layer": "conv1_1", "F2": CYCLES, "F4": CYCLES}],
+        "scaled": [{"layer": "conv1_2", "unit": "F4", **CYCLES}],
+        "sizes": sizes,
+    }
+    return winograd.table(document).splitlines()
+
+
 def test_table():
-    cycles = {"cycles": 1234567, "beyond": 51, "products": 2.25}
-    text = winograd.table(
-        {
-            "random": [
-                {"unit": "F2", "layers": 200, "cycles": 9876, "predicted": 101, "waiting": 7}
-            ],
-            "vgg": [{"layer": "conv1_1", "F2": cycles, "F4": cycles}],
-            "scaled": [{"layer": "conv1_2", "unit": "F4", **cycles}],
-            "sizes": [
-                {
-                    "unit": "f2x8",
-                    "dsp": 128,
-                    "lut": 8512,
-                    "lut_per_kernel": 1064,
-                    "cells": 12345,
-                    "flip_flops": 23782,
-                    "ram": 162,
-                    "fmax": 161.2,
-                    "operations_per_dsp": 0.7254e9,
-                    "path": {
-                        "from": "walk",
-                        "to": "steps",
-                        "levels": 3,
-                        "clk-to-q": 0.5,
-                        "logic": 0.7,
-                        "routing": 4.0,
-                        "setup": 0.0,
-                    },
-                }
-            ],
-        }
-    )
-    lines = text.splitlines()
-    assert lines[1].split() == ["F2", "200", "9,876", "101", "7"]
-    assert lines[4].split() == ["conv1_1", *["1,234,567", "51", "2.250"] * 2]
-    assert lines[7].split() == ["conv1_2", "F4", "1,234,567", "51", "2.250"]
+    table = lines(SIZE)
+    assert table[1].split() == ["F2", "200", "9,876", "101", "7"]
+    assert table[4].split() == ["conv1_1", *["1,234,567", "51", "2.250"] * 2]
+    assert table[7].split() == ["conv1_2", "F4", "1,234,567", "51", "2.250"]
+    assert "of direct" not in table[9]
     size = ["f2x8", "128", "8,512", "1,064", "12,345", "23,782", "162", "161.2", "0.725"]
-    assert lines[10].split() == size
-    assert lines[11] == "f2x8: walk to steps, 3 levels, 1.2 ns of logic and 4.0 ns of wires"
+    assert table[10].split() == size
+    assert table[11] == "f2x8: walk to steps, 3 levels, 1.2 ns of logic and 4.0 ns of wires"
+
+
+def test_table_with_a_direct_unit():
+    table = lines(SIZE, SIZE | {"unit": "direct", "operations_per_dsp": 0.2418e9})
+    assert table[9].endswith("  of direct")
+    assert [line.split()[-1] for line in table[10:12]] == ["3.00", "1.00"]
+    assert len({len(line) for line in table[9:12]}) == 1

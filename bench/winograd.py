@@ -3,7 +3,7 @@
     python -m bench.winograd [--layers 1000] [--sizes f2-core,f4-core,...] [--seeds 3] [--json]
         [--work FOLDER]
 
-Random layers run on the compiled RTL of five units, alone or one right behind the other, with and
+Random layers run on the compiled RTL of six units, alone or one right behind the other, with and
 without stalls on both sides of each stream. Each result has to be that of
 ``torch.nn.functional.conv2d`` on integers, rounded; cycles of a layer that runs alone and never
 waits have to be those of :func:`mapping.winograd.predict`; else the bench ends with an error.

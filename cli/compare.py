@@ -1,6 +1,6 @@
 """``prunus compare``: machines held against each other, bit by bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from golden.image import Network
     from mapping import Plan
+    from sim.compiled import Run
 
-__all__ = ["MACHINES", "Difference", "Trace", "command", "difference", "flipped"]
+__all__ = ["MACHINES", "Difference", "Trace", "command", "difference", "flipped", "shown"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +31,16 @@ class Trace:
 
     Attributes
     ----------
-    layers : list of ndarray of int16, ``(batch, outputs)``
-        Outputs of each layer, in the order of its rows.
+    layers : sequence of ndarray of int16, ``(batch, outputs)``, or None
+        Outputs of each layer, in the order of its rows; None for a layer that the machine does not
+        show, because its result is only where those of others are.
     cycles : list of ndarray of int, ``(batch, outputs)``, or None
         Cycle in which each came into being, counted from the start of the run; None if the machine
         has no clock.
     """
 
-    layers: "list[np.ndarray]"
-    cycles: "list[np.ndarray] | None" = None
+    layers: "Sequence[np.ndarray | None]"
+    cycles: "Sequence[np.ndarray | None] | None" = None
 
 
 def _golden(
@@ -57,8 +59,16 @@ def _rtl(network: "Network", plan: "Plan | None", vectors: "np.ndarray", output:
         model.load(plan)
         with output.progress("simulation", len(vectors)) as advance:
             run = model.run(vectors, ahead=1, taps=True, progress=advance)
+    return shown(plan, run)
+
+
+def shown(plan: "Plan", run: "Run") -> Trace:
+    """What a device has shown of each layer."""
     assert run.taps is not None
-    return Trace(run.taps, run.tapped)
+    assert run.tapped is not None
+    taps = dict(zip(plan.shown, zip(run.taps, run.tapped, strict=True), strict=True))
+    found = [taps.get(number, (None, None)) for number in range(len(plan.network.layers))]
+    return Trace([layer for layer, _ in found], [cycles for _, cycles in found])
 
 
 MACHINES: "dict[str, Callable[[Network, Plan | None, np.ndarray, Output], Trace]]" = {
@@ -124,8 +134,8 @@ def command(
 
     Runs every vector on each machine and compares all activations of all layers. Where two
     machines differ, it names the first layer, vector, row, processing element and cycle, and both
-    values. Only rtl needs a device, which takes networks of fully connected layers only; torch is a
-    second opinion on the golden model, for every network: the layers of PyTorch in float64.
+    values. Only rtl needs a device; torch is a second opinion on the golden model: the layers of
+    PyTorch in float64.
 
     A comparison that cannot fail proves nothing: --flip makes it fail on purpose.
     """
@@ -172,6 +182,7 @@ def command(
                         "different": int((want != got).sum()),
                     }
                     for layer, want, got in layers
+                    if want is not None and got is not None
                 ],
             }
         )
@@ -202,14 +213,16 @@ class Difference:
     vector : int
         Number of the vector.
     row : int
-        Row of the layer; in a feature map, the place in memory.
+        Row of the layer; in a feature map, the channel.
+    pixel : tuple of int or None
+        Row and column in the feature map; None if the layer makes none.
     elements : list of int or None
         Processing elements that add up the row: one, or one in each way if the layer is split. None
-        if neither machine is a device.
+        if neither machine is a device, or the layer has no weights.
     tile : int or None
         In which tile of the layer; None if it is in one piece.
     element_row : int or None
-        As which row of their own, in that tile. None if neither machine is a device.
+        As which row of their own, in that tile; None with ``elements``.
     cycle : int or None
         When the activation came into being, counted from the start of the run; None if neither
         machine has a clock.
@@ -220,6 +233,7 @@ class Difference:
     layer: str
     vector: int
     row: int
+    pixel: tuple[int, int] | None
     elements: list[int] | None
     tile: int | None
     element_row: int | None
@@ -229,15 +243,17 @@ class Difference:
     def __str__(self) -> str:
         when = "" if self.cycle is None else f", cycle {self.cycle:,}"
         values = ", ".join(f"{name} has {value}" for name, value in self.values.items())
-        where = ""
+        where, place = "", f"row {self.row}"
+        if self.pixel is not None:
+            place = f"pixel {self.pixel[0]}, {self.pixel[1]}, channel {self.row}"
         if self.elements is not None:
             owners = "element" if len(self.elements) == 1 else "elements"
             owners += f" {' and '.join(map(str, self.elements))}"
             tile = "" if self.tile is None else f", in tile {self.tile}"
             where = f" (row {self.element_row} of processing {owners}{tile})"
         return (
-            f"first difference in layer {self.layer!r}, vector {self.vector}, row {self.row}"
-            f"{where}{when}: {values}"
+            f"first difference in layer {self.layer!r}, vector {self.vector}, {place}{where}"
+            f"{when}: {values}"
         )
 
 
@@ -262,28 +278,30 @@ def difference(
 
     (right_name, right), (name, found) = first, second
     cycles = found.cycles or right.cycles
+    plans = dict(zip(plan.numbers, plan.layers, strict=True)) if plan else {}
     for index, layer in enumerate(network.layers):
-        differ = right.layers[index] != found.layers[index]
-        if not differ.any():
+        want, got = right.layers[index], found.layers[index]
+        if want is None or got is None or not (want != got).any():
             continue
-        vector = int(differ.any(axis=1).argmax())
-        rows = np.flatnonzero(differ[vector])
-        if cycles is not None:
-            rows = rows[np.argsort(cycles[index][vector, rows], kind="stable")]
-        row = int(rows[0])
-        elements, tile, local = plan.layers[index].owners(row) if plan else (None, None, None)
+        vector = int((want != got).any(axis=1).argmax())
+        places = np.flatnonzero(want[vector] != got[vector])
+        when = None if cycles is None else cycles[index]
+        if when is not None:
+            places = places[np.argsort(when[vector, places], kind="stable")]
+        place = int(places[0])
+        *pixel, row = map(int, np.unravel_index(place, network.shapes[index + 1]))
+        laid = plans.get(index)
+        elements, tile, local = laid.owners(row) if laid else (None, None, None)
         return Difference(
             layer=layer.name,
             vector=vector,
             row=row,
+            pixel=(pixel[0], pixel[1]) if pixel else None,
             elements=elements,
-            tile=tile if plan and plan.layers[index].tiles > 1 else None,
+            tile=tile if laid and laid.tiles > 1 else None,
             element_row=local,
-            cycle=None if cycles is None else int(cycles[index][vector, row]),
-            values={
-                right_name: int(right.layers[index][vector, row]),
-                name: int(found.layers[index][vector, row]),
-            },
+            cycle=None if when is None else int(when[vector, place]),
+            values={right_name: int(want[vector, place]), name: int(got[vector, place])},
         )
     return None
 

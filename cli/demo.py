@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli.compare import Trace, difference
+from cli.compare import Trace, difference, shown
 from cli.compress import show_stages, stages_document, telling
 from cli.explain import device_document, plan_or_say_why
 from cli.info import show_ledger
@@ -80,12 +80,11 @@ def command(output: Output, folder: Path, clock: float) -> None:
     with build(output, plan) as model:
         simulation, run, layers = simulate(output, model, plan, given, clock, taps=True)
     simulation["device"] = device_document(_DEVICE, configuration)
-    assert run.taps is not None
-    right = Trace([layer.outputs for layer in layers])
-    found = difference(network, plan, ("golden", right), ("rtl", Trace(run.taps, run.tapped)))
+    right = [layer.outputs for layer in layers]
+    found = difference(network, plan, ("golden", Trace(right)), ("rtl", shown(plan, run)))
     if found is not None:
         raise MismatchError(str(found))
-    compared = sum(layer.size for layer in right.layers)
+    compared = sum(layer.size for layer in right)
 
     with output.waiting("drawing"):
         pictures = draw(compression, simulation, folder)

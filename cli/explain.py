@@ -7,7 +7,7 @@ from cli.inputs import Options, input_options, read_inputs
 from cli.output import Output, percent
 from cli.runs import activations, predict_run, run_golden
 from cli.verb import DEVICE, IMAGE, verb
-from golden.errors import FitError
+from golden.errors import FitError, UnsupportedError
 
 if TYPE_CHECKING:
     from golden.image import Network
@@ -48,11 +48,14 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
     network = load(image)
     plan = plan_or_say_why(network, configuration)
     given = read_inputs(network, inputs)
-    taken = activations(given.vectors, run_golden(network, given.vectors, output))
-    found = predict_run(plan, taken, output)
+    results = run_golden(network, given.vectors, output)
+    taken = activations(network, given.vectors, results)
+    found = predict_run(plan, given.vectors, results, output)
+    shown = [*plan.shown]
 
     layers = []
-    for index, layer in enumerate(plan.layers):
+    for number, layer in zip(plan.numbers, plan.layers, strict=True):
+        index = shown.index(number)
         totals = layer.entries.totals
         members = configuration.elements // layer.teams
         share = layer.outputs // layer.tile_positions * members + layer.outputs % members
@@ -77,15 +80,22 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
                 "most_in_a_column": int(layer.entries.counts.max()),
                 "entries_per_element": totals,
                 "balance": _balance(totals),
-                "input_density": float((taken[index] != 0).mean()),
+                "input_density": float((taken[number] != 0).mean()),
                 "macs": float(found.useful[:, index].mean()),
                 "ideal_cycles": float(found.useful[:, index].mean()) / configuration.elements,
                 "predicted_cycles": float(found.cycles[:, index].mean()),
             }
         )
+    folds = [
+        {
+            "name": network.layers[number].name,
+            "predicted_cycles": float(found.cycles[:, index].mean()),
+        }
+        for index, number in enumerate(shown)
+        if number not in plan.numbers
+    ]
     ideal = sum(layer["ideal_cycles"] for layer in layers)
-    cycles = sum(layer["predicted_cycles"] for layer in layers)
-    totals = sum(layer.entries.totals for layer in plan.layers)
+    cycles = sum(layer["predicted_cycles"] for layer in [*layers, *folds])
     document: dict[str, Any] = {
         "image": image,
         "digest": digest(network),
@@ -93,11 +103,12 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
         "fits": True,
         "inputs": {"source": given.source, "vectors": len(given)},
         "layers": layers,
+        "folds": folds,
         "memories": _memories(plan),
         "load": {
             "beats": len(plan.load),
-            "entries_per_element": totals,
-            "balance": _balance(totals),
+            "entries_per_element": plan.totals,
+            "balance": _balance(plan.totals),
         },
         "total": {"predicted_cycles": cycles, "ideal_cycles": ideal},
     }
@@ -177,7 +188,8 @@ def command(output: Output, image: Path, device: str, inputs: Options) -> None:
                 percent(layer["ideal_cycles"] / layer["predicted_cycles"]),
             ]
             for layer in layers
-        ],
+        ]
+        + [[fold["name"], "", "", "", fold["predicted_cycles"], ""] for fold in folds],
         total=["total", "", sum(x["macs"] for x in layers), ideal, cycles, percent(ideal / cycles)],
     )
 
@@ -200,7 +212,7 @@ def plan_or_say_why(network: "Network", configuration: "Configuration") -> "Plan
         for name, preset in PRESETS.items():
             try:
                 plan(network, preset)
-            except FitError:
+            except (FitError, UnsupportedError):
                 continue
             others.append(name)
         hint = f"it fits {', '.join(others)}" if others else "it fits no preset"
@@ -234,16 +246,23 @@ def _memories(plan: "Plan") -> list[dict[str, Any]]:
     c = plan.configuration
     layers = plan.layers
     columns = sum(layer.tiles * layer.team_columns[0] for layer in layers)
-    heaviest = int(sum(layer.entries.totals for layer in layers).max())
     used = {
-        "weights of an element": ("weight_depth", heaviest),
+        "weights of an element": ("weight_depth", int(plan.totals.max())),
         "column counts": ("column_depth", columns),
-        "rows of an element": ("row_depth", max(layer.rows for layer in layers)),
+        "rows of an element": ("row_depth", max((layer.rows for layer in layers), default=0)),
         "codebook values": ("codebook_depth", sum(len(x.layer.codebook) for x in layers)),
         "biases": ("bias_depth", sum(layer.positions for layer in layers)),
-        "activations": ("activation_depth", max(waiting(layers))),
+        "activations": (
+            "activation_depth",
+            max((waiting([one])[0] for one in layers), default=0)
+            if plan.stages
+            else max(waiting(layers)),
+        ),
         "layers and tiles": ("layer_depth", len(plan.lines)),
     }
+    if plan.stages:
+        used["words of feature maps"] = ("map_depth", plan.map_words)
+        used["stages"] = ("stage_depth", len(plan.stages))
     return [
         {
             "memory": memory,

@@ -35,7 +35,10 @@ class Golden(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """What the predictor says of a run; each is int64 ``(batch, layers)``."""
+    """What the predictor says of a run; each is int64 ``(batch, layers)``.
+
+    Of the layers that a device shows; see :attr:`mapping.Plan.shown`.
+    """
 
     cycles: "np.ndarray"
     padding: "np.ndarray"
@@ -96,25 +99,59 @@ def answer_golden(network: "Network", vectors: "np.ndarray", output: "Output") -
     return np.concatenate(parts)
 
 
-def activations(vectors: "np.ndarray", layers: list[Golden]) -> "list[np.ndarray]":
-    """What each layer of a chain takes: ``vectors``, then what the one before puts out."""
-    return [vectors, *(layer.outputs for layer in layers[:-1])]
+def activations(
+    network: "Network", vectors: "np.ndarray", layers: list[Golden]
+) -> "list[np.ndarray]":
+    """What each layer takes first: ``vectors``, or what a layer before it puts out."""
+    tensors = [vectors, *(layer.outputs for layer in layers)]
+    return [tensors[sources[0]] for sources in network.sources]
 
 
-def predict_run(plan: "Plan", inputs: "list[np.ndarray]", output: "Output") -> Predicted:
-    """Cycles of ``plan`` for the ``inputs`` of each layer; see :func:`activations`."""
+def predict_run(
+    plan: "Plan", vectors: "np.ndarray", layers: list[Golden], output: "Output"
+) -> Predicted:
+    """Cycles of ``plan`` for ``vectors``, of which the golden model has made ``layers``."""
     import numpy as np
 
     from mapping.cycles import predict, useful
 
     parts = []
-    with output.progress("predicted cycles", len(inputs[0])) as advance:
-        for first, last in _slices(len(inputs[0]), _PREDICTED):
-            taken = [vectors[first:last] for vectors in inputs]
-            found = predict(plan, taken)
-            parts.append((found.cycles, found.padding.sum(axis=2), useful(plan, taken), found.busy))
+    inputs = activations(plan.network, vectors, layers)
+    with output.progress("predicted cycles", len(vectors)) as advance:
+        for first, last in _slices(len(vectors), 1 if plan.stages else _PREDICTED):
+            if plan.stages:
+                tensors = [tensor[first] for tensor in (vectors, *(one.outputs for one in layers))]
+                parts.append(_predict_stages(plan, tensors))
+            else:
+                taken = [one[first:last] for one in inputs]
+                found = predict(plan, taken)
+                padding = found.padding.sum(axis=2)
+                parts.append((found.cycles, padding, useful(plan, taken), found.busy))
             advance(last)
     return Predicted(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _predict_stages(plan: "Plan", tensors: "list[np.ndarray]") -> "tuple[np.ndarray, ...]":
+    """The fields of :class:`Predicted` for one vector."""
+    import numpy as np
+
+    from mapping.stages import predict_stages
+
+    found = predict_stages(plan.stages, plan.network, plan.configuration, tensors)
+    nothing = np.zeros(plan.configuration.elements, np.int64)
+    cycles, padding, busy = [], [], []
+    for number in plan.shown:
+        taken, done = found[number]
+        cycles.append(taken)
+        busy.append(nothing if done is None else done.busy.sum(axis=(0, 1)))
+        padding.append(0 if done is None else int(done.padding.sum()))
+    # A product of two non-zeros keeps an element busy for a cycle.
+    return (
+        np.array([cycles]),
+        np.array([padding]),
+        np.array([[int(one.sum()) for one in busy]]),
+        np.array([busy]),
+    )
 
 
 def _slices(total: int, step: int) -> Iterator[tuple[int, int]]:

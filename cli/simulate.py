@@ -10,7 +10,7 @@ import click
 from cli.explain import device_document, plan_or_say_why
 from cli.inputs import Inputs, Options, accuracy, input_options, read_inputs
 from cli.output import Output, check_apart, check_target, percent
-from cli.runs import activations, predict_run, run_golden
+from cli.runs import predict_run, run_golden
 from cli.verb import DEVICE, FILE, IMAGE, Real, verb
 from golden.errors import MismatchError, ToolError
 from golden.files import write_whole
@@ -166,7 +166,7 @@ def simulate(
     import numpy as np
 
     golden = run_golden(plan.network, given.vectors, output)
-    predicted = predict_run(plan, activations(given.vectors, golden), output)
+    predicted = predict_run(plan, given.vectors, golden, output)
     model.load(plan)
     begin = time.perf_counter()
     with output.progress("simulation, one at a time", len(given)) as advance:
@@ -185,18 +185,19 @@ def simulate(
         )
 
     elements = plan.configuration.elements
+    escapes = {number: one.padding for number, one in zip(plan.numbers, plan.layers, strict=True)}
     layers = [
         {
-            "name": layer.name,
-            "engine": "sparse",
+            "name": plan.network.layers[number].name,
+            "engine": "sparse" if number in escapes else "fold",
             "cycles": report.cycles[index] / len(given),
             "ideal_cycles": float(predicted.useful[:, index].mean()) / elements,
             "macs": float(predicted.useful[:, index].mean()),
             "padding": float(predicted.padding[:, index].mean()),
             "predicted_cycles": float(predicted.cycles[:, index].mean()),
-            "padding_entries": layer.padding,
+            "padding_entries": escapes.get(number, 0),
         }
-        for index, layer in enumerate(plan.layers)
+        for index, number in enumerate(plan.shown)
     ]
     names = ("cycles", "ideal_cycles", "macs", "padding", "predicted_cycles", "padding_entries")
     per_vector = stream.cycles / len(given)

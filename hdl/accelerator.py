@@ -6,31 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Loader, Space
+from hdl.maps.conductor import Stage
+from hdl.maps.engine import Maps
+from hdl.maps.memory import Command
+from hdl.result import Result
 from hdl.sequencer import Sequencer
 from hdl.sparse.element import Load, Store
 from hdl.sparse.engine import Engine
 from hdl.sparse.scan import Block
 from hdl.streams import Queue, VectorQueue
 
-__all__ = ["Accelerator", "Result"]
-
-
-class Result(data.StructLayout):
-    """A block of the result.
-
-    Parameters
-    ----------
-    configuration : :class:`~hdl.configuration.Configuration`
-    """
-
-    def __init__(self, configuration):
-        c = configuration
-        super().__init__(
-            {
-                "activations": data.ArrayLayout(signed(c.activation_width), c.scan_width),
-                "last": 1,  # of the vector
-            }
-        )
+__all__ = ["Accelerator"]
 
 
 class Accelerator(wiring.Component):
@@ -42,6 +28,10 @@ class Accelerator(wiring.Component):
     tail is still being filled; so each activation is written once, and read once if the rows of the
     layer that scans it fit the accumulators. Otherwise the layer is in tiles, and each of these
     scans the vector. The next vector may be sent before the result of the one before it is there.
+
+    A device with feature maps takes a tensor of input, and goes through the network stage by stage;
+    see :class:`~hdl.maps.engine.Maps`. What its engine scans, and what it puts out, are then words
+    of maps, and all else is the same.
 
     Parameters
     ----------
@@ -60,6 +50,9 @@ class Accelerator(wiring.Component):
     tap : ``Out(ArrayLayout(signed(activation_width), scan_width))``
         Activations of every layer as they come into being, to watch.
     tap_valid : ``Out(1)``
+    command, answer
+        To and from memory outside, if feature maps are there; see
+        :class:`~hdl.maps.memory.External`.
     """
 
     def __init__(self, configuration):
@@ -67,6 +60,12 @@ class Accelerator(wiring.Component):
             raise TypeError(f"configuration must be a Configuration, not {configuration!r}")
         self.configuration = c = configuration
         block = data.ArrayLayout(signed(c.activation_width), c.scan_width)
+        outside = {}
+        if c.map_reads:
+            outside = {
+                "command": Out(stream.Signature(Command(block, Stage.address_width(c)))),
+                "answer": In(stream.Signature(block)),
+            }
         super().__init__(
             {
                 "load": In(stream.Signature(BEAT_WIDTH)),
@@ -77,6 +76,7 @@ class Accelerator(wiring.Component):
                 "running": Out(1),
                 "tap": Out(block),
                 "tap_valid": Out(1),
+                **outside,
             }
         )
 
@@ -99,7 +99,9 @@ class Accelerator(wiring.Component):
         m.d.comb += [self.layer.eq(sequencer.number), self.running.eq(sequencer.running)]
 
         # Non-zeros are found before they wait, so that the scan sees them early.
-        for queue, activations in ((inputs, self.i.payload), (between, engine.o)):
+        given = Signal.like(self.i.payload)
+        m.d.comb += given.eq(self.i.payload)
+        for queue, activations in ((inputs, given), (between, engine.o)):
             nonzero = Cat(activations[n] != 0 for n in range(c.scan_width))
             m.d.comb += queue.i.p.activations.eq(activations)
             m.d.comb += queue.i.p.nonzero.eq(nonzero)
@@ -116,7 +118,8 @@ class Accelerator(wiring.Component):
         ]
         begins = loader.begins | (self.i.valid & self.i.ready)
         empty = (inputs.level == 0) & (outputs.level == 0)
-        m.d.sync += idle.eq(sequencer.idle & empty & ~begins)
+        quiet = sequencer.idle & empty
+        m.d.sync += idle.eq(quiet & ~begins)
 
         down = ("start", "start_bank", "start_origin", "layer", "running", "shift")
         down += ("finish", "finish_bank", "finish_origin", "scaling")
@@ -139,14 +142,17 @@ class Accelerator(wiring.Component):
         with m.Else():
             wiring.connect(m, between.o, engine.i)
             m.d.comb += between.rewind.eq(sequencer.rewind)
+        drained = engine.valid & ~sequencer.discard
         m.d.comb += [
             self.tap.eq(engine.o),
-            self.tap_valid.eq(engine.valid & ~sequencer.discard),
-            between.i.valid.eq(self.tap_valid & ~sequencer.to_output),
+            self.tap_valid.eq(drained),
+            between.i.valid.eq(drained & ~sequencer.to_output),
             outputs.i.p.activations.eq(engine.o),
             outputs.i.p.last.eq(engine.ends & ~sequencer.partial),
-            outputs.i.valid.eq(self.tap_valid & sequencer.to_output),
+            outputs.i.valid.eq(drained & sequencer.to_output),
         ]
+        if c.stages:
+            self._stages(m, loader, sequencer, inputs, outputs, given, takes, idle, quiet & ~begins)
 
         # The memories of the elements are far apart, so a register stands in front of each.
         write = loader.write
@@ -173,3 +179,63 @@ class Accelerator(wiring.Component):
             ]
 
         return m
+
+    def _stages(self, m, loader, sequencer, inputs, outputs, given, takes, idle, quiet):
+        """Let the words of maps through, in place of input and result."""
+        c = self.configuration
+        m.submodules.maps = maps = Maps(c)
+        stage = maps.stage
+        if c.map_reads:
+            wiring.connect(m, maps.command, wiring.flipped(self.command))
+            wiring.connect(m, wiring.flipped(self.answer), maps.answer)
+
+        # Until the first word of a tensor has come in, nothing is going on.
+        begun = Signal()
+        with m.If(~maps.running):
+            m.d.sync += begun.eq(0)
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += begun.eq(1)
+        waiting = maps.first & ~begun
+        m.d.sync += idle.eq(quiet & maps.idle & (stage.endless | waiting))
+        m.d.comb += [
+            maps.enabled.eq(loader.enabled),
+            maps.waiting.eq(waiting),
+            maps.quiet.eq(quiet),
+            sequencer.enter.eq(maps.enter),
+            sequencer.restart.eq(maps.restart),
+        ]
+
+        # Words from outside go to a map, unless the only stage scans them as they come.
+        with m.If(~(stage.endless & maps.running)):
+            m.d.comb += [
+                maps.input.payload.eq(self.i.payload),
+                maps.input.valid.eq(self.i.valid & takes & maps.running),
+                self.i.ready.eq(maps.input.ready & takes & maps.running),
+                given.eq(maps.o.payload),
+                inputs.i.valid.eq(maps.o.valid),
+                maps.o.ready.eq(inputs.i.ready),
+                maps.i.payload.eq(outputs.o.p.activations),
+                maps.i.valid.eq(outputs.o.valid),
+                outputs.o.ready.eq(maps.i.ready),
+                self.o.payload.eq(maps.result.payload),
+                self.o.valid.eq(maps.result.valid),
+                maps.result.ready.eq(self.o.ready),
+            ]
+        with m.If(maps.folded_valid):
+            m.d.comb += [self.tap.eq(maps.folded), self.tap_valid.eq(1)]
+
+        # A report begins with the cycles of the stages.
+        m.d.comb += [maps.report.eq(loader.report), sequencer.report.eq(maps.reported)]
+        with m.If(maps.reporting):
+            m.d.comb += [
+                self.counters.payload.eq(maps.counters.payload),
+                self.counters.valid.eq(maps.counters.valid),
+                maps.counters.ready.eq(self.counters.ready),
+            ]
+
+        write = loader.write
+        m.d.comb += [
+            maps.load.addr.eq(write.address),
+            maps.load.data.eq(write.data),
+            maps.load.en.eq(loader.valid & (write.space == Space.STAGES)),
+        ]

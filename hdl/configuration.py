@@ -57,12 +57,21 @@ class Configuration:
     """Layers in the longest program, each counted as often as it has tiles."""
     counter_width: int = 32
     """Bits in a counter."""
+    map_depth: int = 0
+    """Words of ``scan_width`` activations in the memory of feature maps; 0 for a device without
+    them, which runs fully connected layers only."""
+    map_reads: int = 0
+    """Reads of feature maps that can be under way, if these are in memory outside; 0 if they are on
+    the chip."""
+    stage_depth: int = 64
+    """Stages in the longest program, if there are feature maps."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise TypeError(f"{field.name} must be a positive integer, not {value!r}")
+            value, least = getattr(self, field.name), min(1, _RANGES[field.name][0])
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                kind = "a positive integer" if least else "a positive integer or 0"
+                raise TypeError(f"{field.name} must be {kind}, not {value!r}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -87,10 +96,27 @@ class Configuration:
             if value % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
 
+        if 0 < self.map_depth < _LEAST:
+            raise ValueError(f"map_depth must be 0 or at least {_LEAST}, not {self.map_depth!r}")
+        if (self.map_reads and not self.map_depth) or self.map_reads == 1:
+            raise ValueError(
+                "map_reads must be 0, or at least 2 on a device with feature maps, "
+                f"not {self.map_reads!r}"
+            )
+        if not self.map_reads and self.map_depth > _ON_CHIP:
+            raise ValueError(
+                f"map_depth must be at most {_ON_CHIP} without map_reads, not {self.map_depth!r}"
+            )
+
     @property
     def way_elements(self) -> int:
         """Elements of a way."""
         return self.elements // self.ways
+
+    @property
+    def stages(self) -> bool:
+        """Whether programs have several stages, which exchange feature maps."""
+        return self.map_depth > 0
 
     @property
     def groups(self) -> int:
@@ -106,6 +132,9 @@ class Configuration:
 # Parameters that are counted in activations and stored ``scan_width`` at a time.
 _BLOCKED = ("column_depth", "bias_depth", "activation_depth")
 
+# Words of feature maps, and those of the largest block RAM.
+_LEAST, _ON_CHIP = 64, 1 << 16
+
 _RANGES = {
     "elements": (1, 256),
     "scan_width": (1, 16),
@@ -120,11 +149,14 @@ _RANGES = {
     "weight_depth": (8, 1 << 18),
     "column_depth": (4, 1 << 17),
     "row_depth": (2, 512),
-    "codebook_depth": (4, 1 << 12),
+    "codebook_depth": (4, 1 << 13),
     "bias_depth": (4, 1 << 17),
     "activation_depth": (4, 1 << 17),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),
+    "map_depth": (0, 1 << 20),
+    "map_reads": (0, 64),
+    "stage_depth": (2, 256),
 }
 
 # Each holds LeNet-300-100 at 8 % density, whose entries share out over the elements.
@@ -134,4 +166,30 @@ PRESETS = {
     "pe16": Configuration(elements=16, scan_width=8, ways=2),
     "pe32": Configuration(elements=32, scan_width=8, ways=2, weight_depth=1 << 11),
     "pe64": Configuration(elements=64, scan_width=8, ways=2, weight_depth=1 << 11),
+    # For convolutional networks: of digits, on the chip; like SqueezeNet, with memory outside.
+    "cnn16": Configuration(
+        elements=16,
+        scan_width=8,
+        ways=2,
+        weight_depth=1 << 14,
+        column_depth=1 << 14,
+        bias_depth=1 << 11,
+        layer_depth=32,
+        map_depth=1 << 14,
+    ),
+    "cnn64": Configuration(
+        elements=64,
+        scan_width=8,
+        ways=4,
+        weight_depth=1 << 14,
+        column_depth=1 << 15,
+        bias_depth=1 << 13,
+        activation_depth=1 << 11,
+        codebook_depth=1 << 13,
+        code_width=8,
+        entry_width=11,
+        layer_depth=64,
+        map_depth=1 << 18,
+        map_reads=32,
+    ),
 }

@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.maps.conductor import STAGE_ITEM, stage_items
 from hdl.sparse.drain import BIAS_WIDTH
 from hdl.sparse.engine import Layer
 
@@ -22,6 +23,7 @@ class Space(enum.Enum, shape=4):
     LAYERS = 5
     RUN = 6
     REPORT = 7
+    STAGES = 8
 
 
 class Header(data.Struct):
@@ -35,12 +37,14 @@ class Header(data.Struct):
 def spaces(configuration):
     """Width in bits and number of the items of each memory: ``{space: (width, depth)}``."""
     c = configuration
+    stages = {Space.STAGES: (STAGE_ITEM, c.stage_depth * stage_items(c))} if c.stages else {}
     return {
         Space.WEIGHTS: (2 * c.entry_width, c.weight_depth // 2),
         Space.COUNTS: (c.scan_width * c.count_width, c.column_depth // c.scan_width),
         Space.CODEBOOK: (c.weight_width, c.codebook_depth),
         Space.BIASES: (c.scan_width * BIAS_WIDTH, c.bias_depth // c.scan_width),
         Space.LAYERS: (Layer(c).size, c.layer_depth),
+        **stages,
     }
 
 

@@ -46,6 +46,10 @@ class Sequencer(wiring.Component):
     here of layers is true of tiles. Those of a layer scan the same vector, which is kept for them.
     While it is, no other one can come in between, so that the vectors of such a network go alone.
 
+    If the device has stages, a vector goes through the lines of the stage at hand only: those up to
+    the next one that is marked as the last. The lines of a stage lie behind those of the one
+    before.
+
     Two runs are under way at the most, for that is how many banks of accumulators there are. After
     a reset, counters and both banks are cleared first, which takes
     ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
@@ -63,6 +67,10 @@ class Sequencer(wiring.Component):
     -------
     enabled : ``In(1)``
         Whether vectors may begin. Changes only while ``idle``, and while nothing is ``offered``.
+    enter, restart : ``In(1)``
+        The next stage begins, or the first one. Only if there are stages, while ``idle``, and while
+        nothing is ``offered``, nor in the next cycle. After a reset, and while not ``enabled``, the
+        first one is at hand.
     offered : ``In(1)``
         Whether there is input.
     output_level, between_level : ``In(range(activation_depth / scan_width + 1))``
@@ -111,6 +119,7 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "enabled": In(1),
+                **({"enter": In(1), "restart": In(1)} if c.stages else {}),
                 "offered": In(1),
                 "output_level": In(level),
                 "between_level": In(level),
@@ -250,6 +259,11 @@ class Sequencer(wiring.Component):
         # The next layer is read while the one before is scanned.
         upcoming = Signal(range(c.layer_depth))
         m.d.comb += read.addr.eq(upcoming)
+        # Where the stage begins, and how the run of its first layer is told.
+        first, opening = Const(0), Origin.FIRST
+        if c.stages:
+            first = Signal.like(upcoming, name="first")
+            opening = Signal(Origin, init=Origin.RESTART)
 
         # A run may be followed by that of the same layer for the other vector of a pair, which
         # becomes one with the first layer. What decides on it comes from registers, but for the
@@ -268,7 +282,7 @@ class Sequencer(wiring.Component):
         m.d.sync += can.eq(enabled & free & ~self.start)
         m.d.comb += [
             self.layer.eq(Mux(again, newest.as_value(), read.data)),
-            self.start_origin.eq(Mux(again, Origin.SAME, Mux(within, Origin.NEXT, Origin.FIRST))),
+            self.start_origin.eq(Mux(again, Origin.SAME, Mux(within, Origin.NEXT, opening))),
             self.start.eq(can & ~self.scanning & (first_of_pair | within | self.offered)),
         ]
         number = Mux(again, newest_number, upcoming)
@@ -291,9 +305,21 @@ class Sequencer(wiring.Component):
             ]
             with m.If(~again):
                 ends = self.layer.last & ~self.layer.keep
-                m.d.sync += [upcoming.eq(Mux(ends, 0, upcoming + 1)), within.eq(~ends)]
+                m.d.sync += [upcoming.eq(Mux(ends, first, upcoming + 1)), within.eq(~ends)]
         with m.Elif(~self.enabled):
             m.d.sync += [upcoming.eq(0), within.eq(0), first_of_pair.eq(0), may_pair.eq(0)]
+        if c.stages:
+            following = Signal.like(upcoming)  # behind the last line of the stage
+            with m.If(self.start):
+                m.d.sync += opening.eq(Origin.FIRST)
+                with m.If(~again):
+                    m.d.sync += following.eq(upcoming + 1)
+            with m.Elif(self.restart | ~self.enabled):
+                m.d.sync += [following.eq(0), opening.eq(Origin.RESTART)]
+            with m.Elif(self.enter):
+                m.d.sync += [upcoming.eq(following), first.eq(following), may_pair.eq(0)]
+                with m.If(opening == Origin.FIRST):
+                    m.d.sync += opening.eq(Origin.ENTER)
 
         # A vector that is kept is read again as soon as the scan is through with it.
         rewinds = Signal()

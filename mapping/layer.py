@@ -1,6 +1,7 @@
 """A layer laid out on a device."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 
@@ -9,7 +10,15 @@ from hdl.configuration import Configuration
 from mapping.entries import Entries, encode
 from mapping.rows import assign
 
-__all__ = ["LayerPlan", "lay_out"]
+__all__ = ["LayerPlan", "Order", "lay_out"]
+
+
+class Order(Enum):
+    """What is asked of the positions of a layer's outputs."""
+
+    FREE = auto()
+    DENSE = auto()  # those without an output are behind the others, if possible
+    KEPT = auto()  # they are in the order of the outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,7 @@ def lay_out(
     columns: int,
     split: bool,
     following: np.ndarray | None = None,
+    order: Order = Order.FREE,
 ) -> LayerPlan:
     """Lay ``layer`` out on a device, whether it is large enough or not.
 
@@ -103,6 +113,8 @@ def lay_out(
         Whether each way has columns, and not rows, of its own.
     following : ndarray of int, ``(layer.outputs,)``, optional
         As of :func:`~mapping.rows.assign`.
+    order : Order
+        What is asked of the positions of the outputs.
     """
     c = configuration
     teams = c.ways if split else 1
@@ -110,8 +122,14 @@ def lay_out(
     # Blocks are dealt to the teams in turn.
     tiles = -(-layer.outputs // (members * c.row_depth))
     shares = tiles * members
-    assigned = assign(layer, shares, team=inputs // c.scan_width % teams, following=following)
     rows = -(-layer.outputs // shares)
+    if order is Order.KEPT:
+        tile, place = np.divmod(np.arange(layer.outputs), rows * members)
+        assigned = place // members * shares + tile * members + place % members
+    else:
+        assigned = assign(layer, shares, team=inputs // c.scan_width % teams, following=following)
+    if order is Order.DENSE:
+        assigned = _dense(assigned, shares)
     local, share = np.divmod(assigned, shares)
     tile, member = np.divmod(share, members)
     block, lane = np.divmod(inputs[layer.columns], c.scan_width)
@@ -139,3 +157,11 @@ def lay_out(
         delta_width=delta_width,
         entries=entries,
     )
+
+
+def _dense(assigned: np.ndarray, shares: int) -> np.ndarray:
+    """The same rows for each element, but those with more of them are the first elements."""
+    local, share = np.divmod(assigned, shares)
+    place = np.empty(shares, np.int64)
+    place[np.argsort(-np.bincount(share, minlength=shares), kind="stable")] = np.arange(shares)
+    return local * shares + place[share]

@@ -4,30 +4,37 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from golden.errors import FitError, UnsupportedError
+from golden.errors import FitError
 from golden.image import Network
 from golden.layers import FullyConnected, Weighted
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
+from hdl.maps.conductor import STAGE_ITEM, Stage, Work, stage_items
 from hdl.sparse import engine
 from mapping.columns import spread
-from mapping.cycles import count
+from mapping.cycles import ACTIVITY, fastest
 from mapping.layer import LayerPlan, lay_out
 from mapping.rows import WORTH
+from mapping.stages import StagePlan, lay_out_stages
 
 __all__ = ["Plan", "plan", "waiting"]
 
-# Share of activations that a plan takes to be non-zero where it has to choose. Layers behind a
-# rectifier have 18 to 41 % in EIE's table III; the more there are, the more a choice matters.
-ACTIVITY = 0.4
-# Random vectors to predict cycles for. One alone may prefer what others do not.
-_SAMPLES = 8
 # Layers that a message names.
 _NAMED = 8
+
+
+class Shown(NamedTuple):
+    """Blocks of activations that a device shows, all or some of a layer's."""
+
+    blocks: int
+    positions: np.ndarray
+    """Where in them the activations are, int64."""
+    outputs: np.ndarray
+    """Which of the layer's these are, int64 of the same shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,40 @@ class Plan:
     network: Network
     configuration: Configuration
     layers: tuple[LayerPlan, ...]
+    """Those with weights."""
+    stages: tuple[StagePlan, ...] = ()
+    """All that is done, if the network goes through feature maps."""
+
+    @cached_property
+    def shown(self) -> dict[int, list[Shown]]:
+        """What the device shows of each layer of the network, in order. Of layers whose result is
+        only where those of others are, it shows nothing."""
+        width = self.configuration.scan_width
+        if not self.stages:
+            return {
+                n: [Shown(one.positions // width, one.outputs, np.arange(len(one.outputs)))]
+                for n, one in enumerate(self.layers)
+            }
+        found: dict[int, list[Shown]] = {}
+        for one in self.stages:
+            if one.work is not Work.COPY:
+                found.setdefault(one.layer, []).append(
+                    Shown(one.blocks, one.positions, one.outputs)
+                )
+        return found
+
+    @property
+    def numbers(self) -> list[int]:
+        """Which layer of the network each of ``layers`` is."""
+        if self.stages:
+            return [one.layer for one in self.stages if one.plan is not None]
+        return [*range(len(self.layers))]
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Entries of each element, int64 ``(elements,)``."""
+        nothing = np.zeros(self.configuration.elements, np.int64)
+        return sum((one.entries.totals for one in self.layers), nothing)
 
     @property
     def lines(self) -> tuple[int, ...]:
@@ -46,6 +87,13 @@ class Plan:
     @cached_property
     def load(self) -> np.ndarray:
         """Beats that load the network and let it run, uint32 ``(beats,)``."""
+        packets = self._weights() if self.layers else []
+        if self.configuration.stages:
+            packets.append(self._stages())
+        packets.append(_header(Space.RUN, 0))
+        return np.concatenate(packets)
+
+    def _weights(self) -> list[np.ndarray]:
         c = self.configuration
         packets = []
         split = [_by_element(layer) for layer in self.layers]
@@ -61,9 +109,7 @@ class Plan:
         packets.append(_packet(Space.CODEBOOK, codebooks.reshape(-1, 1), c.weight_width))
         biases = np.concatenate([_place(p.layer.bias, p.outputs, p.positions) for p in self.layers])
         packets.append(_packet(Space.BIASES, biases.reshape(-1, c.scan_width), 32))
-        packets.append(self._program())
-        packets.append(_header(Space.RUN, 0))
-        return np.concatenate(packets)
+        return [*packets, self._program()]
 
     def _by_codebook(self) -> list[int]:
         sizes = [len(layer.layer.codebook) for layer in self.layers]
@@ -78,7 +124,7 @@ class Plan:
         codebooks = dict(zip(order, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         items = []
         tiled = len(self.lines) > len(self.layers)
-        shifts = self.network.shifts
+        shifts = [self.network.shifts[number] for number in self.numbers]
         for n, (layer, shift) in enumerate(zip(self.layers, shifts, strict=True)):
             fields: dict[str, Any] = {
                 "blocks": layer.columns // c.scan_width,
@@ -91,22 +137,45 @@ class Plan:
                     "low": 0 if layer.layer.activation == "relu" else -high - 1,
                     "high": high,
                 },
-                "last": layer is self.layers[-1],
-                "alone": tiled,
+                "last": bool(self.stages) or layer is self.layers[-1],
+                "alone": layer.tiles > 1 if self.stages else tiled,
             }
             for tile in range(layer.tiles):
                 bits = layout.const({**fields, "keep": tile < layer.tiles - 1}).as_bits()
                 items.append([(bits >> n) & 1 for n in range(layout.size)])
         return _packet(Space.LAYERS, np.array(items), 1)
 
+    def _stages(self) -> np.ndarray:
+        c = self.configuration
+        layout = Stage(c)
+        items = []
+        for fields in [one.fields for one in self.stages] or [{"work": Work.SPARSE, "endless": 1}]:
+            bits = layout.const(fields).as_bits()
+            items += [bits >> n * STAGE_ITEM & ~(~0 << STAGE_ITEM) for n in range(stage_items(c))]
+        return np.append(_header(Space.STAGES, len(items)), np.array(items, np.uint32))
+
+    @property
+    def map_words(self) -> int:
+        """Words of the memory of feature maps that are used."""
+        return max((one.map_end for one in self.stages), default=0)
+
+    @property
+    def results(self) -> list[StagePlan]:
+        """Stages whose words leave the device."""
+        return [one for one in self.stages if not one.fields.get("to_map")]
+
     @property
     def beats_in(self) -> int:
         """Blocks in a vector of input."""
+        if self.stages:
+            return self.stages[0].blocks
         return self.layers[0].columns // self.configuration.scan_width
 
     @property
     def beats_out(self) -> int:
         """Blocks in a vector of output."""
+        if self.stages:
+            return sum(one.blocks for one in self.results)
         return self.layers[-1].positions // self.configuration.scan_width
 
     def pack(self, inputs: np.ndarray) -> np.ndarray:
@@ -116,17 +185,26 @@ class Plan:
         ----------
         inputs : ndarray of int, ``(batch, inputs)``
         """
-        first = self.layers[0]
-        if inputs.ndim != 2 or inputs.shape[1] != first.layer.inputs:
+        if inputs.ndim != 2 or inputs.shape[1] != self.network.inputs:
             raise ValueError(
-                f"inputs must be of shape (batch, {first.layer.inputs}), not {inputs.shape}"
+                f"inputs must be of shape (batch, {self.network.inputs}), not {inputs.shape}"
             )
-        blocks = _place(inputs.astype(np.int16), first.inputs, first.columns)
-        return blocks.reshape(len(inputs), self.beats_in, self.configuration.scan_width)
+        width = self.configuration.scan_width
+        positions = self.stages[0].positions if self.stages else self.layers[0].inputs
+        blocks = _place(inputs.astype(np.int16), positions, self.beats_in * width)
+        return blocks.reshape(len(inputs), self.beats_in, width)
 
     def unpack(self, blocks: np.ndarray) -> np.ndarray:
         """Outputs from the blocks as they came: int16 ``(batch, outputs)``."""
-        return blocks.reshape(len(blocks), -1)[:, self.layers[-1].outputs]
+        values = blocks.reshape(len(blocks), -1)
+        if not self.stages:
+            return values[:, self.layers[-1].outputs]
+        outputs = np.zeros((len(blocks), self.network.outputs), values.dtype)
+        first = 0
+        for one in self.results:
+            outputs[:, one.outputs] = values[:, first + one.positions]
+            first += one.blocks * self.configuration.scan_width
+        return outputs
 
 
 def plan(
@@ -137,7 +215,8 @@ def plan(
     Rows go to elements by their non-zeros, and columns are scanned in an order in which heavy and
     light ones come by turns. The order in which a layer's results are drained is the order in which
     the next one scans them, so that the permutation costs nothing. A layer is split over the ways
-    if that takes fewer cycles, and in tiles if its rows do not fit the accumulators.
+    if that takes fewer cycles, and in tiles if its rows do not fit the accumulators. A network that
+    is not a chain of fully connected layers goes through feature maps, stage by stage.
 
     Parameters
     ----------
@@ -145,39 +224,63 @@ def plan(
     configuration : Configuration
     activity : sequence of float, optional
         Share of each layer's input that is expected not to be zero, 0 to 1;
-        :data:`ACTIVITY` if it is not known. It has a say in cycles only, never in results.
+        :data:`~mapping.cycles.ACTIVITY` if it is not known. It has a say in cycles only, never in
+        results.
 
     Raises
     ------
     UnsupportedError
-        If a layer is not fully connected. The message names all of these.
+        If a layer adds up tensors whose channels are not in the same order.
     FitError
-        If the device is too small. The message names everything that is short, layer by layer.
+        If the device is too small, or layers take feature maps, and it has none. The message names
+        everything that is short, layer by layer.
     """
-    _check_kinds(network)
+    if not _is_chain(network):
+        return _plan_stages(network, configuration, activity)
     # What is faster may not fit where all layers of the other kind do.
     attempts = []
     for split in [None, False, True] if configuration.ways > 1 else [False]:
         layers = _lay_out(network, configuration, activity, split)
-        shortages = _shortages(network, configuration, layers)
+        shortages = _shortages(Plan(network, configuration, layers))
         if not shortages:
             return Plan(network, configuration, layers)
         attempts.append(shortages)
-    raise FitError(
-        f"network {network.name!r} does not fit the device:\n  " + "\n  ".join(attempts[0])
+    raise _unfit(network, attempts[0])
+
+
+def _is_chain(network: Network) -> bool:
+    """Whether there are fully connected layers only, one behind the other."""
+    every = all(isinstance(layer, FullyConnected) for layer in network.layers)
+    return every and network.sources == tuple((k,) for k in range(len(network.layers)))
+
+
+def _plan_stages(
+    network: Network, configuration: Configuration, activity: Sequence[float] | None
+) -> Plan:
+    if not configuration.stages:
+        raise _without_maps(network)
+    stages = lay_out_stages(network, configuration, activity)
+    layers = tuple(one.plan for one in stages if one.plan is not None)
+    laid = Plan(network, configuration, layers, stages)
+    if shortages := _shortages(laid):
+        raise _unfit(network, shortages)
+    return laid
+
+
+def _unfit(network: Network, shortages: list[str]) -> FitError:
+    return FitError(
+        f"network {network.name!r} does not fit the device:\n  " + "\n  ".join(shortages)
     )
 
 
-def _check_kinds(network: Network) -> None:
-    """Refuses layers of other kinds. Without these, a network is a chain."""
+def _without_maps(network: Network) -> FitError:
     others = [one for one in network.layers if not isinstance(one, FullyConnected)]
-    if others:
-        names = ", ".join(f"{one.name!r} ({one.kind})" for one in others[:_NAMED])
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        raise UnsupportedError(
-            f"network {network.name!r} has layers that devices cannot run yet, only fully "
-            f"connected ones: {names}{more}"
-        )
+    names = ", ".join(f"{one.name!r} ({one.kind})" for one in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return FitError(
+        f"network {network.name!r} has layers that take a device with feature maps (map_depth): "
+        f"{names}{more}"
+    )
 
 
 def _lay_out(
@@ -205,7 +308,7 @@ def _lay_out(
             options.append(
                 lay_out(layer, c, inputs=inputs, columns=columns, split=one, following=following)
             )
-        layers.append(_fastest(options, c, active))
+        layers.append(fastest(options, c, active))
         inputs, columns = layers[-1].outputs, layers[-1].positions
     return tuple(layers)
 
@@ -215,15 +318,6 @@ def _column_weights(layer: Weighted, configuration: Configuration) -> np.ndarray
     if layer.nonzeros < WORTH * configuration.elements:
         return None
     return np.diff(layer.column_starts)
-
-
-def _fastest(options: list[LayerPlan], configuration: Configuration, activity: float) -> LayerPlan:
-    """The first of the options that take the fewest cycles."""
-    if len(options) == 1:
-        return options[0]
-    nonzero = np.random.default_rng(0).random((_SAMPLES, options[0].layer.inputs)) < activity
-    cycles = [int(count(one, configuration, nonzero).cycles.sum()) for one in options]
-    return options[int(np.argmin(cycles))]
 
 
 def waiting(layers: Sequence[LayerPlan]) -> list[int]:
@@ -242,11 +336,12 @@ def waiting(layers: Sequence[LayerPlan]) -> list[int]:
     return found
 
 
-def _shortages(
-    network: Network, configuration: Configuration, layers: tuple[LayerPlan, ...]
-) -> list[str]:
+def _shortages(laid: Plan) -> list[str]:
     """Everything that the device has too little of."""
-    c = configuration
+    network, c, layers = laid.network, laid.configuration, laid.layers
+    shifts = [network.shifts[number] for number in laid.numbers]
+    # Each sparse stage is a network of one layer.
+    waits = [waiting([one])[0] for one in layers] if laid.stages else waiting(layers)
     found = []
 
     def need(where: str, name: str, needed: int, available: int) -> None:
@@ -256,21 +351,23 @@ def _shortages(
     every, tiled = "all layers together", any(one.tiles > 1 for one in layers)
     need(every, "activation_width", network.activation_width, c.activation_width)
     need(every, "layer_depth", sum(one.tiles for one in layers), c.layer_depth)
-    for one, waits, shift in zip(layers, waiting(layers), network.shifts, strict=True):
+    for one, wait, shift in zip(layers, waits, shifts, strict=True):
         layer, where = one.layer, f"layer {one.name!r}"
         where += f", in {one.tiles} tiles" if one.tiles > 1 else ""
         need(where, "code_width", layer.code_width, c.code_width)
         need(where, "entry_width", layer.code_width + 1, c.entry_width)
         need(where, "count_width", int(one.entries.counts.max()).bit_length(), c.count_width)
-        need(where, "activation_depth", waits, c.activation_depth)
+        need(where, "activation_depth", wait, c.activation_depth)
         weights = layer.codebook.astype(np.int64)
         widest = int(np.where(weights < 0, ~weights, weights).max())
         need(where, "weight_width", widest.bit_length() + 1, c.weight_width)
         bits = max(layer.accumulator_bits(network.activation_width), shift + 1)
         need(where, "accumulator_width", bits, c.accumulator_width)
 
-    entries = int(sum(one.entries.totals for one in layers).max())
+    entries = int(laid.totals.max())
     need(every, "weight_depth", entries + entries % 2, c.weight_depth)
+    if laid.stages:
+        need(every, "stage_depth", len(laid.stages), c.stage_depth)
     columns = sum(one.tiles * one.team_columns[0] for one in layers)
     need(every, "column_depth", columns, c.column_depth)
     need(every, "codebook_depth", sum(len(one.layer.codebook) for one in layers), c.codebook_depth)

@@ -12,9 +12,9 @@ from cocotb.triggers import RisingEdge
 
 from golden.image import Network
 from golden.network import run
-from hdl.accelerator import Result
 from hdl.configuration import Configuration
 from hdl.loader import Header, Space
+from hdl.result import Result
 from hdl.sparse.element import COUNTERS
 from mapping import Plan, plan
 from sim.networks import KINDS, network, vectors
@@ -82,10 +82,10 @@ class Device:
         sending = self.feed(inputs)
         outputs = await self.receive(len(inputs))
         await sending
-        self.check(inputs, outputs)
         for _ in range(20):
             await self.unit.cycle()
             assert not self.o.valid.value, "more results than vectors"
+        self.check(inputs, outputs)
 
     def check(self, inputs: np.ndarray, outputs: np.ndarray) -> None:
         golden = [layer.numpy() for _, layer in run(self.plan.network, torch.from_numpy(inputs))]

@@ -81,7 +81,7 @@ async def gives_segments(dut: Any, name: str, gaps: float) -> None:
     await load(unit, counts)
 
     schedule: list[Origin | Step | None] = []
-    for origin, layer in random_runs(len(layers), 40):
+    for origin, layer in random_runs(len(layers), 40, stages=component.stages):
         for event in [origin, *random_steps(unit, layers[layer])]:
             while random.random() < gaps:
                 schedule.append(None)

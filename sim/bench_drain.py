@@ -51,7 +51,7 @@ async def drains_layers(dut: Any, name: str) -> None:
         rows * c.elements // (c.ways if split else 1)
         for rows, split in zip(layers, splits, strict=True)
     ]
-    for origin, layer in random_runs(len(layers), 16):
+    for origin, layer in random_runs(len(layers), 16, stages=c.stages):
         rows, split, positions = layers[layer], splits[layer], sizes[layer]
         base = sum(sizes[:layer])
         teams = c.ways if split else 1

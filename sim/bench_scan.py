@@ -84,7 +84,7 @@ async def tells_nonzeros(dut: Any, name: str, stall: float, hold: float) -> None
     # Layers lie one after another, as far as there are counts.
     sizes = [1, 6, 5] if BENCHES["scan"][name].keywords["depth"] > 12 else [1, 2]
     starts = [sum(sizes[:n]) for n in range(len(sizes))]
-    order = list(random_runs(len(sizes), 8))
+    order = list(random_runs(len(sizes), 8, stages=unit.component.stages))
     vectors = [vector(unit, sizes[layer]) for _, layer in order]
     banks = [random.getrandbits(1) for _ in vectors]
     firsts = [starts[layer] for _, layer in order]

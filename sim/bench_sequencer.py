@@ -47,6 +47,16 @@ def random_program(unit: Unit, length: int, *, tiles: bool) -> list[dict[str, An
     ]
 
 
+def random_stages(unit: Unit, length: int, *, tiles: bool) -> list[list[dict[str, Any]]]:
+    """As many lines of programs, one for each stage."""
+    stages = []
+    while length:
+        lines = random.randint(1, length) if unit.component.configuration.stages else length
+        stages.append(random_program(unit, lines, tiles=tiles))
+        length -= lines
+    return stages
+
+
 @dataclass
 class Run:
     """A run as it should be."""
@@ -69,6 +79,8 @@ class Around:
     unit: Unit
     slow: float
     program: list[dict[str, Any]] = field(default_factory=list)
+    stage: int = 0  # line that the one at hand begins with
+    opening: Origin = Origin.FIRST  # of the next vector
     runs: list[Run] = field(default_factory=list)  # started and not finished
     newest: Run | None = None
     vectors: int = 0  # that have begun
@@ -101,6 +113,26 @@ class Around:
         unit.load__en.value = 0
         # The memory is read every cycle.
         await self.cycle()
+
+    async def enter(self, stage: int) -> None:
+        """Begin a stage, by its first line, if there are any."""
+        if not self.unit.component.configuration.stages:
+            return
+        for told in [self.unit.restart] * (stage == 0) + [self.unit.enter]:
+            told.value = 1
+            await self.cycle()
+            told.value = 0
+        # The memory is read every cycle.
+        await self.cycle()
+        self.newest, self.stage = None, stage
+        self.opening = Origin.ENTER if stage else Origin.RESTART
+
+    async def end(self) -> None:
+        """Let the vectors that have begun end."""
+        self.offers = False
+        await self.cycle()
+        while not self.unit.idle.value:
+            await self.cycle()
 
     async def cycle(self) -> None:
         unit = self.unit
@@ -139,7 +171,7 @@ class Around:
         if self.newest is not None and (scanning or unit.rewind.value):
             keeps = [layer["keep"] for layer in self.program]
             assert unit.keep.value == keeps[self.newest.number]
-            assert unit.from_input.value == all(keeps[: self.newest.number])
+            assert unit.from_input.value == all(keeps[self.stage : self.newest.number])
         if not scanning:
             self.rewinds += self.kept
             self.kept = False
@@ -195,10 +227,11 @@ class Around:
         assert unit.enabled.value
         newest = self.newest
         leads = newest is not None and newest.origin is not Origin.SAME
-        before = self.program[0 if newest is None else newest.number]
+        before = self.program[self.stage if newest is None else newest.number]
         first = newest is None or bool(before["last"] and not before["keep"])
-        if leads and not before["alone"] and (self.pair or (newest.number == 0 and offered)):
-            if newest.number == 0:
+        opens = leads and newest.number == self.stage
+        if leads and not before["alone"] and (self.pair or (opens and offered)):
+            if opens:
                 self.vectors += 1
                 self.pairs += 1
             self.pair = True
@@ -207,7 +240,8 @@ class Around:
             assert offered
             self.pair = False
             bank = int(unit.start_bank.value) if newest is None else newest.bank ^ 1
-            run = Run(0, self.vectors, Origin.FIRST, bank)
+            run = Run(self.stage, self.vectors, self.opening, bank)
+            self.opening = Origin.FIRST
             self.vectors += 1
         else:
             vector = newest.vector - (newest.origin is Origin.SAME)
@@ -230,6 +264,7 @@ class Around:
     async def reset(self) -> None:
         """Reset, after which both banks are drained before anything else."""
         self.runs, self.newest, self.drained, self.kept = [], None, None, False
+        self.stage = 0
         self.cleared = self.drains = self.reads = 0
         self.spent = [0] * self.unit.component.configuration.layer_depth
         self.unit.draining.value = 0
@@ -268,7 +303,7 @@ class Around:
 async def runs_programs(dut: Any, name: str, slow: float) -> None:
     """Programs of every length, loaded one after the other, with reports in between.
 
-    By turns without tiles and with some.
+    By turns without tiles and with some. If there are stages, they are gone through twice.
     """
     unit = Unit(dut, name)
     around = Around(unit, slow)
@@ -276,16 +311,21 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
     await unit.start()
     await around.reset()
     for turn in range(2 * c.layer_depth):
-        await around.load(random_program(unit, turn // 2 + 1, tiles=bool(turn % 2)))
+        stages = random_stages(unit, turn // 2 + 1, tiles=bool(turn % 2))
+        await around.load([line for program in stages for line in program])
         unit.enabled.value = 1
         around.vectors = around.ended = 0
-        while around.vectors < 7:
-            await around.cycle()
-        # Vectors that have begun end.
-        around.offers = False
-        await around.cycle()
-        while not unit.idle.value:
-            await around.cycle()
+        for _ in range(1 + c.stages):
+            line = 0
+            for program in stages:
+                around.offers = False
+                await around.enter(line)
+                around.offers = True
+                enough = around.vectors + (random.choice([1, 2, 7]) if c.stages else 7)
+                while around.vectors < enough:
+                    await around.cycle()
+                await around.end()
+                line += len(program)
         unit.enabled.value = 0
         await around.cycle()
         around.offers = True
@@ -310,6 +350,9 @@ async def reset_clears(dut: Any, name: str) -> None:
         depth = unit.component.configuration.layer_depth
         await around.load(random_program(unit, depth, tiles=bool(random.getrandbits(1))))
         unit.enabled.value = 1
+        around.offers = False
+        await around.enter(0)
+        around.offers = True
         around.vectors = 0
         while around.vectors < 2:
             await around.cycle()

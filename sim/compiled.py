@@ -40,9 +40,10 @@ class Run:
     finished: np.ndarray
     """Cycle in which the last beat of each answer was taken, uint64 ``(batch,)``."""
     taps: list[np.ndarray] | None
-    """Activations of each layer, int16 ``(batch, layer.outputs)``."""
+    """Activations of each layer that is shown, as :attr:`mapping.Plan.shown` says: int16
+    ``(batch, activations)``."""
     tapped: list[np.ndarray] | None
-    """Cycle in which each of them came into being, uint64 ``(batch, layer.outputs)``."""
+    """Cycle in which each of them came into being, uint64 of the same shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Report:
     """What the accelerator counted since the report before, or since it was reset."""
 
     cycles: list[int]
-    """Cycles that each layer of the network took, in all of its tiles."""
+    """Cycles that each layer that is shown took, in all of its tiles or stages."""
     counters: dict[str, np.ndarray]
     """Cycles that each element spent, int64 ``(elements,)``; see
     :class:`hdl.sparse.element.Element`."""
@@ -218,11 +219,11 @@ class CompiledModel:
             raise ValueError(f"ahead must be 1 to watch activations, not {ahead!r}")
         blocks = np.ascontiguousarray(plan.pack(_checked(inputs, plan)))
         batch, lanes = len(blocks), self.configuration.scan_width
-        lengths = [layer.positions // lanes for layer in plan.layers]
+        shown = sum(part.blocks for parts in plan.shown.values() for part in parts)
         outputs = np.zeros((batch, plan.beats_out, lanes), np.int16)
         finished = np.zeros(batch, np.uint64)
-        tap = np.zeros((batch, sum(lengths), lanes) if taps else 0, np.int16)
-        tapped = np.zeros((batch, sum(lengths)) if taps else 0, np.uint64)
+        tap = np.zeros((batch, shown, lanes) if taps else 0, np.int16)
+        tapped = np.zeros((batch, shown) if taps else 0, np.uint64)
 
         state = _State(
             inputs=blocks.ctypes.data,
@@ -233,7 +234,7 @@ class CompiledModel:
             vectors=batch,
             beats_in=plan.beats_in,
             beats_out=plan.beats_out,
-            beats_tap=sum(lengths),
+            beats_tap=shown,
             ahead=min(ahead, batch),
             traced=self._begin_trace(batch),
         )
@@ -246,8 +247,8 @@ class CompiledModel:
             plan.unpack(outputs),
             state.cycles,
             finished,
-            _by_layer(tap, plan, lengths) if taps else None,
-            _by_layer(np.repeat(tapped[..., None], lanes, axis=2), plan, lengths) if taps else None,
+            _by_layer(tap, plan) if taps else None,
+            _by_layer(np.repeat(tapped[..., None], lanes, axis=2), plan) if taps else None,
         )
 
     def report(self) -> Report:
@@ -266,7 +267,8 @@ class CompiledModel:
         c = self.configuration
         header = Header.const({"space": Space.REPORT}).as_bits()
         self._send(np.array([header], np.uint32))
-        numbers = np.zeros(c.layer_depth + len(COUNTERS) * c.elements, np.uint32)
+        of_stages = c.stage_depth * c.stages
+        numbers = np.zeros(of_stages + c.layer_depth + len(COUNTERS) * c.elements, np.uint32)
         came = self._library.prunus_report(
             handle, numbers.ctypes.data, len(numbers), self._patience
         )
@@ -275,12 +277,19 @@ class CompiledModel:
                 f"the accelerator gave {came} of {len(numbers)} numbers of its report, "
                 f"then none for {self._patience} cycles"
             )
-        counters = numbers[c.layer_depth :].reshape(c.elements, -1).astype(np.int64)
+        stages, numbers = np.split(numbers.astype(np.int64), [of_stages])
+        counters = numbers[c.layer_depth :].reshape(c.elements, -1)
         lines = self._plan.lines
         cycles = np.zeros(len(self._plan.layers), np.int64)
         np.add.at(cycles, list(lines), numbers[: len(lines)])
         counted = dict(zip(COUNTERS, counters.T, strict=True))
         counted["starved"] = cycles.sum() - counted["busy"] - counted["padding"]
+        if self._plan.stages:
+            of_layer = dict.fromkeys(self._plan.shown, 0)
+            for one, taken in zip(self._plan.stages, stages.tolist(), strict=False):
+                if one.layer in of_layer:
+                    of_layer[one.layer] += taken
+            return Report([*of_layer.values()], counted)
         return Report(cycles.tolist(), counted)
 
     def _send(self, beats: np.ndarray) -> None:
@@ -399,13 +408,17 @@ def _checked(inputs: np.ndarray, plan: Plan) -> np.ndarray:
     return inputs
 
 
-def _by_layer(blocks: np.ndarray, plan: Plan, lengths: list[int]) -> list[np.ndarray]:
-    """What came of each layer, in the order of its rows."""
-    parts = np.split(blocks, np.cumsum(lengths)[:-1], axis=1)
-    return [
-        part.reshape(len(blocks), -1)[:, layer.outputs]
-        for part, layer in zip(parts, plan.layers, strict=True)
-    ]
+def _by_layer(blocks: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """What came of each layer that is shown, in the order of its activations."""
+    values = blocks.reshape(len(blocks), -1)
+    found, first = [], 0
+    for parts in plan.shown.values():
+        size = sum(len(part.outputs) for part in parts)
+        found.append(np.zeros((len(blocks), size), blocks.dtype))
+        for part in parts:
+            found[-1][:, part.outputs] = values[:, first + part.positions]
+            first += part.blocks * blocks.shape[2]
+    return found
 
 
 def _open(path: Path) -> ctypes.CDLL:

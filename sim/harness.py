@@ -2,19 +2,65 @@
 """What stands around the accelerator in a simulation, to make it fast."""
 
 import re
+from typing import Any
 
-from amaranth.hdl import Shape
+from amaranth.hdl import Module, Shape
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.sparse.element import Element
 from hdl.verilog import convert
+from sim.memory import MODULE, Outside
 
-__all__ = ["source"]
+__all__ = ["Equipped", "source"]
 
 _ELEMENT = "module element("
+
+MEMORY = {"latency": 12, "every": 1, "turnaround": 6}
+"""What memory outside takes, in cycles, as of :class:`~sim.memory.Outside`. With 8 activations of
+16 bits in a word, that is DDR3 of 16 bits at four times the clock, whose rows are open."""
+
+
+class Equipped(wiring.Component):
+    """An accelerator with memory for its feature maps. All other ports are its own.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+    timing : int
+        As of :class:`~sim.memory.Outside`.
+    """
+
+    def __init__(self, accelerator: Accelerator, **timing: int) -> None:
+        self.accelerator = accelerator
+        self.configuration = accelerator.configuration
+        self.timing = timing
+        members = accelerator.signature.members
+        super().__init__(
+            {name: members[name] for name in members if name not in ("command", "answer")}
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        c = self.configuration
+        m.submodules.memory = memory = Outside(
+            accelerator.answer.payload.shape(), address_width=ceil_log2(c.map_depth), **self.timing
+        )
+        wiring.connect(m, accelerator.command, memory.command)
+        wiring.connect(m, memory.answer, accelerator.answer)
+        for name, member in self.signature.members.items():
+            own, inner = getattr(self, name), getattr(accelerator, name)
+            if member.is_port:
+                m.d.comb += own.eq(inner) if member.flow == Out else inner.eq(own)
+            elif member.flow == Out:
+                wiring.connect(m, inner, wiring.flipped(own))
+            else:
+                wiring.connect(m, wiring.flipped(own), inner)
+        return m
 
 
 def source(configuration: Configuration, *, fast: bool) -> str:
@@ -35,7 +81,11 @@ def source(configuration: Configuration, *, fast: bool) -> str:
         trace the wrapper would be in the way.
     """
     accelerator = Accelerator(configuration)
+    if configuration.map_reads:
+        accelerator = Equipped(accelerator, **MEMORY)
     text = convert(accelerator, name="prunus")
+    if configuration.map_reads:
+        text += MODULE.read_text()
     if fast:
         assert text.count(_ELEMENT) == 1, "Verilog must have one module of the elements"
         text = text.replace(_ELEMENT, "module element_inside(")

@@ -158,7 +158,7 @@ struct Run {
     int64_t ahead;  // vectors under way at a time, at most
     int64_t traced; // vectors until which all signals are traced
     int64_t sent, received, seen;
-    int64_t cycles, idle; // since the beginning, and since a beat was sent or received
+    int64_t cycles, idle; // since the beginning, and since a beat was sent, received or shown
 };
 
 } // namespace
@@ -239,7 +239,7 @@ void prunus_run(void *handle, Run *state, int64_t cycles, int64_t patience) {
             run.tapped[run.seen++] = uint64_t(run.cycles);
         }
         ++run.cycles;
-        ++run.idle;
+        run.idle = top.tap_valid ? 0 : run.idle + 1;
         if (send && top.i___05Fready) {
             ++run.sent;
             run.idle = 0;

@@ -30,7 +30,7 @@ PROGRAMS = {"icarus": "iverilog", "verilator": "verilator"}
 BOTH = ("accelerator", "queue", "fetch", "decode", "accumulate")
 """Benches that are worth a run on each simulator; Icarus alone is quicker."""
 
-LARGE = ("winograd",)
+LARGE = ("staged", "winograd")
 """Benches that only Verilator is quick enough for."""
 
 _TOP = "units"

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The units that benches simulate, with parameters that make corner cases frequent."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -29,6 +30,7 @@ from hdl.sparse.scan import Scan
 from hdl.streams import Queue, VectorQueue
 from hdl.winograd.engine import Engine as Winograd
 from hdl.winograd.parameters import Parameters
+from sim.harness import Equipped
 from sim.maps import Chain
 from sim.memory import Distant, Outside
 
@@ -115,6 +117,22 @@ ODD = Configuration(
 
 # So few rows that most layers are in tiles.
 FLAT = replace(WIDE, row_depth=2, activation_depth=96, layer_depth=16, column_depth=512)
+# With feature maps, and so few rows that many layers are in tiles. The cycles of all stages take
+# longer to clear than the accumulators.
+STAGED = replace(
+    WIDE,
+    row_depth=4,
+    weight_depth=512,
+    column_depth=512,
+    bias_depth=256,
+    layer_depth=8,
+    map_depth=512,
+    stage_depth=150,
+)
+# With feature maps in memory outside.
+OUTSIDE = replace(
+    ODD, weight_depth=512, column_depth=510, map_depth=300, map_reads=4, stage_depth=20
+)
 # Small tiles, memories that keep bands short, and groups larger than many layers.
 SMALL = Parameters(
     tile=2,
@@ -173,8 +191,13 @@ def _chain(source, result):
     return Chain(fold, source(word), result(word))
 
 
+def _outside():
+    """A device and memory that is slow to answer, and to change between reading and writing."""
+    return Equipped(Accelerator(OUTSIDE), latency=7, every=2, turnaround=3)
+
+
 # For each bench, its units by name. Names differ between benches too.
-BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
+BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     "requantise": {
         "requantise_8": partial(Requantise, width=8, bias_width=5, result_width=4),
         "requantise_24": partial(Requantise, width=24, bias_width=24, result_width=8),
@@ -196,8 +219,10 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
         f"vector_queue_{depth}": partial(VectorQueue, _ITEM, depth=depth) for depth in (2, 8, 9, 32)
     },
     "scan": {
-        f"scan_{lanes}": partial(Scan, scan_width=lanes, activation_width=width, depth=depth)
-        for lanes, width, depth in ((1, 16, 8), (3, 4, 5), (4, 8, 64))
+        f"scan_{lanes}": partial(
+            Scan, scan_width=lanes, activation_width=width, depth=depth, stages=stages
+        )
+        for lanes, width, depth, stages in ((1, 16, 8, False), (3, 4, 5, False), (4, 8, 64, True))
     },
     "counts": {
         f"counts_{lanes}": partial(
@@ -207,8 +232,13 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
             count_width=width,
             column_depth=columns,
             weight_depth=depth,
+            stages=stages,
         )
-        for lanes, width, columns, depth in ((1, 3, 16, 64), (3, 2, 30, 90), (4, 6, 64, 4096))
+        for lanes, width, columns, depth, stages in (
+            (1, 3, 16, 64, False),
+            (3, 2, 30, 90, True),
+            (4, 6, 64, 4096, False),
+        )
     },
     "segment_queue": {
         f"segment_queue_{depth}": partial(SegmentQueue, _SEGMENT, depth=depth)
@@ -261,12 +291,19 @@ BENCHES: dict[str, dict[str, partial[wiring.Component]]] = {
     "element": _each("element", Element),
     "drain": _each("drain", Drain)
     # With three blocks to a row.
-    | {"drain_long": partial(Drain, replace(ODD, elements=9, bias_depth=297))},
+    | {
+        "drain_long": partial(Drain, replace(ODD, elements=9, bias_depth=297)),
+        "drain_staged": partial(Drain, STAGED),
+    },
     "engine": _each("engine", Engine),
     "loader": _each("loader", Loader),
-    "sequencer": _each("sequencer", Sequencer),
+    "sequencer": _each("sequencer", Sequencer) | {"sequencer_staged": partial(Sequencer, STAGED)},
     "accelerator": _each("accelerator", Accelerator)
     | {"accelerator_flat": partial(Accelerator, FLAT)},
+    "staged": {
+        "staged_chip": partial(Accelerator, STAGED),
+        "staged_outside": _outside,
+    },
     "walk": {
         f"walk_{levels}": partial(
             Walk, levels=levels, address_width=address_width, coordinate_width=coordinate_width

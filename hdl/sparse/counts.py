@@ -61,6 +61,8 @@ class Counts(wiring.Component):
         Counts that are stored.
     weight_depth : :class:`int`
         Entries in the element's memory.
+    stages : :class:`bool`
+        Whether programs have several; see :class:`~hdl.sparse.run.Origin`.
 
     Members
     -------
@@ -78,8 +80,11 @@ class Counts(wiring.Component):
 
     LATENCY = 3
 
-    def __init__(self, *, scan_width, activation_width, count_width, column_depth, weight_depth):
+    def __init__(
+        self, *, scan_width, activation_width, count_width, column_depth, weight_depth, stages
+    ):
         self.scan_width = scan_width
+        self.stages = stages
         self.weight_depth = weight_depth
         self.count_width = count_width
         self.depth = column_depth // scan_width
@@ -141,7 +146,7 @@ class Counts(wiring.Component):
 
         # By now the base is behind the last column of the run before.
         origin = delayed(m, self.origin, cycles=self.LATENCY, name="origin")
-        begin(m, origin, base, name="first_base")
+        begin(m, origin, base, name="first_base", stages=self.stages)
 
         return m
 

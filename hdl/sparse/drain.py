@@ -163,7 +163,7 @@ class Drain(wiring.Component):
         with m.If(ready):
             m.d.sync += address.eq(address + 1)
         origin = Mux(self.start, self.origin, Origin.NONE)
-        begin(m, origin, address, name="first_address")
+        begin(m, origin, address, name="first_address", stages=c.stages)
 
         for n in range(c.scan_width):
             m.submodules[f"requantise_{n}"] = requantise = Requantise(

@@ -140,6 +140,7 @@ class Element(wiring.Component):
             count_width=c.count_width,
             column_depth=c.column_depth,
             weight_depth=c.weight_depth,
+            stages=c.stages,
         )
         m.submodules.queue = queue = SegmentQueue(counts.segment.shape(), depth=c.queue_depth)
         m.submodules.fetch = fetch = Fetch(

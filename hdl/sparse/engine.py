@@ -162,6 +162,7 @@ class Engine(wiring.Component):
                 scan_width=c.scan_width,
                 activation_width=c.activation_width,
                 depth=c.column_depth // c.scan_width,
+                stages=c.stages,
             )
             scans.append(scan)
             m.d.comb += [scan.start.eq(self.start), scan.origin.eq(self.start_origin)]

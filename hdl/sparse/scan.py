@@ -91,6 +91,8 @@ class Scan(wiring.Component):
         Bits in an activation, two's complement.
     depth : :class:`int`
         Blocks whose counts an element holds.
+    stages : :class:`bool`
+        Whether programs have several; see :class:`~hdl.sparse.run.Origin`.
 
     Members
     -------
@@ -111,8 +113,9 @@ class Scan(wiring.Component):
 
     LATENCY = 1
 
-    def __init__(self, *, scan_width, activation_width, depth):
+    def __init__(self, *, scan_width, activation_width, depth, stages):
         self.scan_width = scan_width
+        self.stages = stages
         super().__init__(
             {
                 "start": In(1),
@@ -173,18 +176,24 @@ class Scan(wiring.Component):
         # Counts of all layers lie one after another, in the order in which the layers run.
         origin = Signal(Origin)
         first_block = Signal.like(self.step.block)
+        stage_block = Signal.like(self.step.block) if self.stages else Const(0)
         block = Signal.like(self.step.block)
         m.d.comb += block.eq(self.step.block + self.step.done)
         with m.If(origin == Origin.FIRST):
-            m.d.comb += block.eq(0)
+            m.d.comb += block.eq(stage_block)
         with m.If(origin == Origin.SAME):
             m.d.comb += block.eq(first_block)
+        with m.If(origin == Origin.RESTART):
+            m.d.comb += block.eq(0)
         with m.If(self.start):
             m.d.sync += origin.eq(self.origin)
         with m.If(go):
             m.d.sync += [self.step.block.eq(block), origin.eq(Origin.NONE)]
             with m.If(origin != Origin.NONE):
                 m.d.sync += first_block.eq(block)
+            if self.stages:
+                with m.If((origin == Origin.ENTER) | (origin == Origin.RESTART)):
+                    m.d.sync += stage_block.eq(block)
 
         return m
 

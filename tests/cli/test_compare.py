@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cli.compare import Trace, difference, flipped
 from cli.runs import Golden
 from golden.image import save
-from golden.layers import Weighted
+from golden.layers import Convolution, Weighted
 from golden.network import run as golden_run
 from hdl.configuration import PRESETS
 from mapping import plan
@@ -156,8 +156,12 @@ def test_negative_control_without_a_device(run, graph):
         result = run(*arguments, layer.name, code=1)
         found = json.loads(result.stdout)["first_difference"]
         assert (found["layer"], found["elements"]) == (layer.name, None)
-        message = f"first difference in layer '{layer.name}', vector {found['vector']}, row "
-        assert f"{message}{found['row']}: torch has" in result.stderr
+        where = f"row {found['row']}"
+        if isinstance(layer, Convolution):
+            row, column = found["pixel"]
+            where = f"pixel {row}, {column}, channel {found['row']}"
+        message = f"first difference in layer '{layer.name}', vector {found['vector']}, {where}"
+        assert f"{message}: torch has" in result.stderr
 
 
 @given(graphs(), st.integers(0, 2**32))

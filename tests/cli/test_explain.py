@@ -113,14 +113,14 @@ def test_does_not_fit(run, tmp_path):
         "  layer 'fc1', in 2 tiles: activation_depth must be at least 1200, not 1024\n"
     ) in stderr
     assert "\n  with a row_depth of 175, not 128, no layer would be in tiles\n" in stderr
-    assert stderr.endswith("it fits pe16, pe32, pe64\n")
+    assert stderr.endswith("it fits pe16, pe32, pe64, cnn16, cnn64\n")
     error = json.loads(run("explain", path, "--device", "pe4", "--json", code=4).stdout)["error"]
     assert error["exit_code"] == 4
 
 
 def test_fits_nowhere(run, tmp_path):
     path = tmp_path / "x.prunus"
-    save(random_network(np.random.default_rng(0), shape=(5000, 10), density=0.01), path)
+    save(random_network(np.random.default_rng(0), shape=(140_000, 10), density=0.001), path)
     assert run("explain", path, code=4).stderr.endswith("it fits no preset\n")
 
 

@@ -285,12 +285,12 @@ def wait_for(condition, process):
 
 
 @pytest.mark.parametrize("verb", ["explain", "simulate", "compare"])
-def test_layers_that_devices_cannot_run(run, tmp_path, verb):
+def test_layers_that_take_feature_maps(run, tmp_path, verb):
     path = tmp_path / "graph.prunus"
     save(small_graph(), path)
-    stderr = run(verb, path, code=2).stderr
-    assert stderr == (
-        "prunus: network 'graph' has layers that devices cannot run yet, only fully connected "
-        "ones: 'conv' (convolution), 'max' (max), 'average' (average), 'add' (add), "
+    stderr = run(verb, path, code=4).stderr
+    assert stderr.startswith(
+        "prunus: network 'graph' has layers that take a device with feature maps (map_depth): "
+        "'conv' (convolution), 'max' (max), 'average' (average), 'add' (add), "
         "'concatenate' (concatenate)\n"
     )

@@ -27,19 +27,26 @@ RANGES = {
     "weight_depth": (8, 262144),
     "column_depth": (4, 131072),
     "row_depth": (2, 512),
-    "codebook_depth": (4, 4096),
+    "codebook_depth": (4, 8192),
     "bias_depth": (4, 131072),
     "activation_depth": (4, 131072),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),
+    "map_depth": (0, 1 << 20),
+    "map_reads": (0, 64),
+    "stage_depth": (2, 256),
 }
 # Goes with every value of any other parameter.
 LOOSE = {"elements": 1, "scan_width": 1, "ways": 1, "code_width": 2}
+# Those that a device can do without.
+OPTIONAL = {"map_depth", "map_reads"}
 # What an extreme value of a parameter needs of others.
 BESIDE = {
     ("scan_width", 16): {"elements": 16, "column_depth": 16},
     ("ways", 16): {"elements": 16},
     ("code_width", 8): {"entry_width": 9},
+    ("map_depth", 1 << 20): {"map_reads": 2},
+    ("map_reads", 64): {"map_depth": 64},
 }
 
 
@@ -55,7 +62,11 @@ def test_every_parameter_has_a_range():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -1, 16.0, "16", None, True], ids=repr)
 def test_wrong_type_or_sign(name, value):
-    refuses(TypeError, f"{name} must be a positive integer, not {value!r}", **{name: value})
+    kind = "a positive integer or 0" if name in OPTIONAL else "a positive integer"
+    if name in OPTIONAL and value == 0:
+        assert getattr(Configuration(), name) == 0
+    else:
+        refuses(TypeError, f"{name} must be {kind}, not {value!r}", **{name: value})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +76,7 @@ def test_range(name):
         values = {**LOOSE, **BESIDE.get((name, value), {}), name: value}
         assert getattr(Configuration(**values), name) == value
     for value in low - 1, high + 1:
-        if value:
+        if value > 0:
             refuses(ValueError, f"{name} must be {low} to {high}, not {value}", **{name: value})
 
 
@@ -111,10 +122,23 @@ def test_depths_that_are_no_multiples(name, unit):
     assert Configuration(scan_width=8, **{name: 64 + unit})
 
 
+@pytest.mark.parametrize(("reads", "depth"), [(2, 0), (1, 64)])
+def test_reads_that_clash(reads, depth):
+    message = f"map_reads must be 0, or at least 2 on a device with feature maps, not {reads}"
+    refuses(ValueError, message, map_reads=reads, map_depth=depth)
+
+
+def test_maps_that_do_not_fit_a_chip():
+    refuses(ValueError, "map_depth must be 0 or at least 64, not 63", map_depth=63)
+    message = "map_depth must be at most 65536 without map_reads, not 65537"
+    refuses(ValueError, message, map_depth=65537)
+    assert Configuration(map_depth=65536).stages
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
     preset = PRESETS[name]
-    assert name == f"pe{preset.elements}"
+    assert name == f"{'cnn' if preset.stages else 'pe'}{preset.elements}"
     assert preset.way_elements * preset.ways == preset.elements
     assert preset.groups * preset.scan_width == preset.elements
     # LeNet-300-100: its columns, and at 8 % some 21,300 of its weights.
@@ -143,6 +167,9 @@ def configurations(draw):
     values["weight_depth"] += values["weight_depth"] % 2
     for name in "column_depth", "bias_depth", "activation_depth":
         values[name] = draw(st.integers(4, 1 << 13)) * values["scan_width"]
+    values["map_reads"] = draw(st.sampled_from([0, 2, 64]))
+    least, most = (64, 1 << 20) if values["map_reads"] else (0, 1 << 16)
+    values["map_depth"] = draw(st.integers(least, most).filter(lambda depth: not 0 < depth < 64))
     return values
 
 

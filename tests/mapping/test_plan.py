@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from golden.errors import FitError, UnsupportedError
+from golden.errors import FitError
 from golden.layers import MaxPooling
 from golden.nets.random import random_network
 from hdl.configuration import PRESETS, Configuration
@@ -234,17 +234,13 @@ def test_lenet_fits(preset):
 
 
 def test_layers_of_other_kinds():
-    message = (
-        r"^network 'graph' has layers that devices cannot run yet, only fully connected ones: "
-    )
-    with pytest.raises(
-        UnsupportedError, match=message + r"'conv' \(convolution\), 'max' \(max\), "
-    ):
+    message = r"^network 'graph' has layers that take a device with feature maps \(map_depth\): "
+    with pytest.raises(FitError, match=message + r"'conv' \(convolution\), 'max' \(max\), "):
         plan(small_graph(), PRESETS["pe16"])
     fields = {"output_radix": 4, "activation": "none", "kernel": (1, 1)}
     pools = [MaxPooling(name=str(index), **fields) for index in range(11)]
     many = small_graph(layers=pools, sources=())
-    with pytest.raises(UnsupportedError, match=r"'6' \(max\), '7' \(max\) and 3 more$"):
+    with pytest.raises(FitError, match=r"'6' \(max\), '7' \(max\) and 3 more$"):
         plan(many, PRESETS["pe16"])
 
 

@@ -1,5 +1,6 @@
 """The compiled accelerator against the golden model: every layer of whole networks."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,9 @@ from golden.network import run
 from hdl.configuration import PRESETS, Configuration
 from mapping import Plan, plan
 from mapping.plan import _lay_out
+from mapping.stages import predict_stages
 from sim.compiled import CompiledModel
+from sim.graphs import fitting
 
 _SMALL = {"weight_depth": 4096, "column_depth": 512, "activation_depth": 256, "bias_depth": 512}
 DEVICES = {
@@ -366,3 +369,71 @@ def test_closed():
     model.close()
     with pytest.raises(ValueError, match="^the model is closed$"):
         model.reset()
+
+
+STAGES = {
+    "chip": Configuration(
+        elements=8,
+        scan_width=2,
+        ways=2,
+        row_depth=4,
+        activation_depth=512,
+        map_depth=2048,
+        layer_depth=32,
+    ),
+    "outside": Configuration(
+        elements=3,
+        scan_width=3,
+        activation_width=8,
+        row_depth=13,
+        column_depth=3000,
+        bias_depth=999,
+        activation_depth=510,
+        map_depth=3000,
+        map_reads=9,
+    ),
+}
+
+
+@pytest.mark.parametrize("device", STAGES)
+def test_stages(device):
+    """All activations of random networks through feature maps, one at a time and back to back.
+
+    On the chip, cycles are as predicted, but for the first window of a layer with weights: its
+    words are still being read.
+    """
+    c = STAGES[device]
+    late = []
+    with CompiledModel(c) as model:
+        for seed in range(60):
+            laid = fitting(c, random.Random(seed), layers=12)
+            network = laid.network
+            inputs = inputs_for(np.random.default_rng(seed), network, 3)
+            model.load(laid)
+            model.report()
+            for row in inputs:
+                tensors = check_stages(model, laid, row[None])
+                cycles = dict(zip(laid.shown, model.report().cycles, strict=True))
+                if device == "chip" and laid.stages:
+                    found = predict_stages(laid.stages, network, c, tensors)
+                    late += [cycles[number] - found[number][0] for number in found]
+                    assert found.keys() == cycles.keys()
+            expected = run(network, torch.from_numpy(inputs))[-1][1].numpy()
+            np.testing.assert_array_equal(model.run(inputs).outputs, expected)
+    if device == "chip":
+        late = np.array(late)
+        assert len(late) > 400
+        assert late.min() >= 0
+        assert late.max() <= 10
+        assert (late > 0).mean() < 0.05
+
+
+def check_stages(model, laid, inputs):
+    """Run a vector and compare what is shown of every layer; return all tensors."""
+    found = model.run(inputs, ahead=1, taps=True)
+    golden = [outputs.numpy() for _, outputs in run(laid.network, torch.from_numpy(inputs))]
+    for number, tap in zip(laid.shown, found.taps, strict=True):
+        name = laid.network.layers[number].name
+        np.testing.assert_array_equal(tap, golden[number], f"layer {name}")
+    np.testing.assert_array_equal(found.outputs, golden[-1])
+    return [inputs[0], *(outputs[0] for outputs in golden)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal
+from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from docs.beats import text
@@ -18,9 +19,12 @@ from golden.nets.random import random_network
 from golden.network import run
 from hdl.accelerator import Accelerator
 from hdl.configuration import PRESETS
+from hdl.loader import Space, spaces
+from hdl.maps.conductor import Stage, Work
+from hdl.maps.fold import Operation
 from mapping import plan
 
-WEIGHTS, COUNTS, CODEBOOK, BIASES, LAYERS, RUN, REPORT = range(1, 8)
+WEIGHTS, COUNTS, CODEBOOK, BIASES, LAYERS, RUN, REPORT, STAGES = range(1, 9)
 
 
 def take(number, width, signed=False):
@@ -420,3 +424,61 @@ def test_tap():
         assert at == len(tapped)
 
     simulate(scenario)
+
+
+def _table(text, names):
+    """Names and bits of the fields of a table on the page, in their order."""
+    rows = re.findall(r"^\| ([a-z][\w, ]*) \| ([^|]+) \|", text, re.M)
+    return [
+        (name, _bits(bits.replace("`", ""), names))
+        for first, bits in rows
+        for name in first.split(", ")
+    ]
+
+
+def _bits(said, names):
+    """``6a`` is six times ``a``; as many bits as a number has are those of the number."""
+    total = 0
+    for term in re.sub("as many as|has|, signed|each", "", said).split("+"):
+        times, name = re.fullmatch(r"\s*(\d*)(\w*)\s*", term).groups()
+        total += int(times or 1) * (names[name] if name else 1)
+    return total.bit_length() if "as many as" in said else total
+
+
+@pytest.mark.parametrize("name", ["cnn16", "cnn64"])
+def test_stages_on_the_page(name):
+    """Fields and bits of a stage, in the order in which they are sent."""
+    c = PRESETS[name]
+    page = Path("docs/memory.md").read_text().partition("\n## Stages\n")[2]
+    page, _, routes = page.partition("\nFor `cnn16`")[0].partition("\nA route is five levels")
+    names = dataclasses.asdict(c) | {"a": (c.map_depth - 1).bit_length()}
+    level, rest = (_table(routes, names)[k] for k in (slice(0, 4), slice(4, None)))
+    assert [field for field, _ in level] == ["count", "row", "column", "address"]
+    route = 5 * level + rest
+    fields = _table(page, names)
+    expected = []
+    for field, bits in fields:
+        if field in ("read", "write"):
+            assert bits == sum(size for _, size in route)
+            expected += [(f"{field}.{own}", size) for own, size in route]
+        else:
+            expected.append((field, bits))
+    assert _flat(Stage(c)) == expected
+    assert spaces(c)[Space(STAGES)] == (32, -(-Stage(c).size // 32) * c.stage_depth)
+    assert [work.value for work in (Work.COPY, Work.SPARSE, Work.FOLD)] == [0, 1, 2]
+    operations = Operation.GREATEST, Operation.SUM, Operation.ADD
+    assert [operation.value for operation in operations] == [0, 1, 2]
+
+
+def _flat(layout, prefix=""):
+    """Name and bits of each field, the lowest first."""
+    found = []
+    for key, field in layout:
+        inner = field.shape
+        own = key if isinstance(key, str) and key not in ("levels", "folding") else None
+        name = ".".join(filter(None, [prefix, own]))
+        if isinstance(inner, data.StructLayout | data.ArrayLayout):
+            found += _flat(inner, name)
+        else:
+            found.append((name, field.width))
+    return found

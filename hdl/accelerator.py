@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Loader, Space
 from hdl.maps.conductor import Stage
-from hdl.maps.engine import Maps
+from hdl.maps.maps import Maps
 from hdl.maps.memory import Command
 from hdl.result import Result
 from hdl.sequencer import Sequencer
@@ -30,7 +30,7 @@ class Accelerator(wiring.Component):
     scans the vector. The next vector may be sent before the result of the one before it is there.
 
     A device with feature maps takes a tensor of input, and goes through the network stage by stage;
-    see :class:`~hdl.maps.engine.Maps`. What its engine scans, and what it puts out, are then words
+    see :class:`~hdl.maps.maps.Maps`. What its engine scans, and what it puts out, are then words
     of maps, and all else is the same.
 
     Parameters

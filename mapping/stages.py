@@ -20,7 +20,7 @@ from golden.layers import (
 )
 from golden.layers.base import Shape
 from hdl.configuration import Configuration
-from hdl.maps import engine
+from hdl.maps import maps
 from hdl.maps.conductor import Stage, Work
 from hdl.maps.fold import Fold
 from hdl.maps.walk import Route
@@ -195,7 +195,7 @@ def predict_stages(
         By layer of the network: cycles, and what the elements do in them if the layer has weights,
         window by window.
     """
-    latency = Fold(**engine.folding(configuration)).latency
+    latency = Fold(**maps.folding(configuration)).latency
     found: dict[int, tuple[int, Prediction | None]] = {}
     for one in stages:
         if one.layer is None or one.work is Work.COPY:

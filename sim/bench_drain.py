@@ -43,7 +43,8 @@ async def drains_layers(dut: Any, name: str) -> None:
     await unit.start()
     biases = await load(unit)
     words = unit.component.bias_words
-    layers = [rows for rows in (1, c.row_depth, 2, 5) if rows * groups <= words // 2]
+    most = min(c.row_depth, words // 2 // groups)
+    layers = [rows for rows in (1, c.row_depth, 2, 5) if rows <= most]
     while sum(layers) * groups > words:
         layers.pop()
     splits = [c.ways > 1 and bool(random.getrandbits(1)) for _ in layers]

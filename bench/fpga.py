@@ -98,8 +98,8 @@ write_json netlist.json
 """
 _APART = "element winograd_kernel *.windows.lane_*"
 _PARTS = ("accumulate.", "counts.", "decode.", "fetch.", "queue.")
-# As Amaranth calls them.
-_FAMILIES = {"ecp5": "ecp5", "ice40": "iCE40"}
+# As Amaranth calls them, for those with blocks of their own.
+_BLOCKS = {"25k": "ecp5", "45k": "ecp5", "85k": "ecp5", "up5k": "iCE40"}
 _LUT = {"ecp5": "LUT4", "ice40": "SB_LUT4"}
 _FLIP_FLOPS = ("TRELLIS_FF", "SB_DFF")
 _CELLS = {
@@ -233,7 +233,7 @@ def synthesise(target: Target, component: Any, folder: Path) -> tuple[Counter, C
     The netlist is ``folder / "netlist.json"``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = convert(component, name="top", synthesis=True, family=_FAMILIES[target.family])
+    text = convert(component, name="top", synthesis=True, family=_BLOCKS.get(target.device))
     (folder / "design.v").write_text(text)
     script = _SCRIPT.format(
         period=0.3e6 / target.megahertz, synthesis=_SYNTHESIS[target.device], apart=_APART

@@ -150,7 +150,7 @@ _RANGES = {
     "column_depth": (4, 1 << 17),
     "row_depth": (2, 512),
     "codebook_depth": (4, 1 << 13),
-    "bias_depth": (4, 1 << 17),
+    "bias_depth": (4, 1 << 16),
     "activation_depth": (4, 1 << 17),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),

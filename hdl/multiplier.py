@@ -4,21 +4,26 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.streams import delayed
+
 __all__ = ["Multiplier"]
 
 
 class Multiplier(wiring.Component):
-    """``o = a * b``, :attr:`LATENCY` cycles later, one a cycle.
+    """``o = a * b``, ``latency`` cycles later, one a cycle.
 
-    On ECP5 it is a MULT18X18D and on iCE40, up to 16 bits, an SB_MAC16, with registers at their
-    inputs, inside and at their outputs: Yosys infers the blocks, but not these registers, without
-    which ECP5's are half as fast (nextpnr's figures: 3.9 ns from input to output, and 0.7 ns from
-    the output's register). Elsewhere it is registers around a product. All do the same.
+    On ECP5 it is a MULT18X18D and on iCE40UP, up to 16 bits, an SB_MAC16, with registers at their
+    inputs and outputs, and inside unless ``latency`` is 2: Yosys infers the blocks, but not these
+    registers, without which ECP5's are half as fast (nextpnr's figures: 3.9 ns from input to
+    output, and 0.7 ns from the output's register). Elsewhere it is registers around a product. All
+    do the same.
 
     Parameters
     ----------
     a_width, b_width : :class:`int`
         Bits in a factor, two's complement. At most 18.
+    latency : :class:`int`
+        Cycles, 2 or 3.
 
     Members
     -------
@@ -32,12 +37,15 @@ class Multiplier(wiring.Component):
     WIDEST = 18
     WIDEST_ICE40 = 16
 
-    def __init__(self, *, a_width, b_width):
+    def __init__(self, *, a_width, b_width, latency=LATENCY):
         for name, width in ("a_width", a_width), ("b_width", b_width):
             if not isinstance(width, int) or isinstance(width, bool) or width < 1:
                 raise TypeError(f"{name} must be a positive integer, not {width!r}")
             if width > self.WIDEST:
                 raise ValueError(f"{name} must be at most {self.WIDEST}, not {width!r}")
+        if latency not in (2, 3):
+            raise ValueError(f"latency must be 2 or 3, not {latency!r}")
+        self.latency = latency
         super().__init__(
             {
                 "a": In(signed(a_width)),
@@ -50,13 +58,17 @@ class Multiplier(wiring.Component):
         family = getattr(platform, "family", None)
         if family == "ecp5":
             return self._ecp5()
-        if family == "iCE40" and max(len(self.a), len(self.b)) <= self.WIDEST_ICE40:
+        # Of iCE40s, only these have multipliers.
+        multiplies = getattr(platform, "device", "iCE40UP").startswith("iCE40UP")
+        fits = max(len(self.a), len(self.b)) <= self.WIDEST_ICE40
+        if family == "iCE40" and multiplies and fits:
             return self._ice40()
 
         m = Module()
         a, b = Signal.like(self.a, name="a_register"), Signal.like(self.b, name="b_register")
         product = Signal.like(self.o)
-        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b), self.o.eq(product)]
+        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+        m.d.comb += self.o.eq(delayed(m, product, cycles=self.latency - 2, name="product"))
         return m
 
     def _ecp5(self):
@@ -66,6 +78,7 @@ class Multiplier(wiring.Component):
         registers = {
             f"p_REG_{place}_{part}": value
             for place in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
+            if place != "PIPELINE" or self.latency == 3
             for part, value in (("CLK", "CLK0"), ("CE", "CE0"), ("RST", "RST0"))
         }
         a, b = _wide(m, self.a, 18), _wide(m, self.b, 18)
@@ -95,10 +108,10 @@ class Multiplier(wiring.Component):
         """Lattice, "DSP Function Usage Guide for iCE40 Devices" (FPGA-TN-02007)."""
         m = Module()
         product = Signal(32)
-        flags = (
-            *("A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG"),
-            *("PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2", "A_SIGNED", "B_SIGNED"),
-        )
+        # What is inside is in two places: behind the products of halves, and behind their sum.
+        flags = ("A_REG", "B_REG", "PIPELINE_16x16_MULT_REG2", "A_SIGNED", "B_SIGNED")
+        if self.latency == 3:
+            flags += "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1"
         ties = (
             *("C", "D", "AHOLD", "BHOLD", "CHOLD", "DHOLD"),
             *("ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT"),

@@ -205,8 +205,11 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
         "requantise_deep": partial(Requantise, width=24, bias_width=24, result_width=8, deep=True),
     },
     "multiplier": {
-        f"multiplier_{size}_{family}": partial(Multiplier, a_width=widths[0], b_width=widths[1])
+        f"multiplier_{size}_{latency}_{family}": partial(
+            Multiplier, a_width=widths[0], b_width=widths[1], latency=latency
+        )
         for size, widths in (("small", (10, 12)), ("square", (16, 16)), ("large", (18, 17)))
+        for latency in (2, 3)
         for family in ("plain", *FAMILIES)
     },
     "ram": {

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hdl.multiplier import Multiplier
 from hdl.sparse.decode import Term
 from hdl.streams import delayed
 
@@ -96,11 +97,14 @@ class Accumulate(wiring.Component):
         m.d.comb += load.en.eq(self.load.en)
         m.d.comb += value.addr.eq(self.base[self.term.bank] | self.term.code)
 
-        # Stage by stage; the registers around the product are those that a DSP block has.
-        weight = Signal(signed(self.weight_width))
-        product = Signal(signed(self.weight_width + len(self.term.activation)))
-        m.d.sync += weight.eq(value.data)
-        m.d.sync += product.eq(weight * delayed(m, self.term.activation, cycles=2, name="act"))
+        m.submodules.multiplier = multiplier = Multiplier(
+            a_width=self.weight_width, b_width=len(self.term.activation), latency=2
+        )
+        m.d.comb += [
+            multiplier.a.eq(value.data),
+            multiplier.b.eq(delayed(m, self.term.activation, cycles=1, name="activation")),
+        ]
+        product = multiplier.o
 
         # The row is read while its weight is looked up and used when the product is there. A sum
         # that memory did not have by then is forwarded instead: from the term before, or else from
@@ -110,7 +114,7 @@ class Accumulate(wiring.Component):
         for n in range(1, 5):
             place.append(delayed(m, place[-1], cycles=1, name=f"place_{n}"))
             valid.append(delayed(m, valid[-1], cycles=1, name=f"valid_{n}"))
-        same = [valid[2 + n] & (place[2 + n] == place[1]) for n in range(3)]
+        same = [valid[2 + n] & ~(place[2 + n] ^ place[1]).any() for n in range(3)]
         behind = Signal(2)  # which of the last two terms before the one that is read has its row
         forwards = Signal()
         m.d.sync += [behind.eq(Cat(same[:2])), forwards.eq(Cat(same).any())]

@@ -2,11 +2,12 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory, WritePort
+from amaranth.lib.memory import WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hdl.fixed import Requantise
+from hdl.ram import Ram
 from hdl.sparse.element import Element
 from hdl.sparse.run import Origin, begin
 from hdl.streams import delayed
@@ -146,20 +147,19 @@ class Drain(wiring.Component):
         for n in range(c.scan_width):
             others = sum(self.drained[way][n] for way in range(1, c.ways))
             m.d.comb += sums[n].eq(self.drained[0][n] + Mux(scaling.split, others, 0))
-        # A bias is read before its sum is chosen, and then waits in a register.
+        # A bias is read before its sum is chosen.
         ready = stages[latency - Requantise.LATENCY - 3]
 
-        m.submodules.biases = biases = Memory(
-            shape=data.ArrayLayout(signed(BIAS_WIDTH), c.scan_width),
-            depth=self.bias_words,
-            init=[],
+        m.submodules.biases = biases = Ram(
+            data.ArrayLayout(signed(BIAS_WIDTH), c.scan_width), depth=max(2, self.bias_words)
         )
-        load, read = biases.write_port(), biases.read_port()
-        m.d.comb += [load.addr.eq(self.load.addr), load.data.eq(self.load.data)]
-        m.d.comb += load.en.eq(self.load.en)
-        address = Signal.like(read.addr)
-        m.d.comb += read.addr.eq(address)
-        bias = delayed(m, read.data, cycles=1, name="bias")
+        m.d.comb += [
+            biases.load.addr.eq(self.load.addr),
+            biases.load.data.eq(self.load.data),
+            biases.load.en.eq(self.load.en),
+        ]
+        address = Signal.like(biases.address)
+        m.d.comb += biases.address.eq(address)
         with m.If(ready):
             m.d.sync += address.eq(address + 1)
         origin = Mux(self.start, self.origin, Origin.NONE)
@@ -173,7 +173,7 @@ class Drain(wiring.Component):
             )
             m.d.comb += [
                 requantise.value.eq(sums[n]),
-                requantise.bias.eq(bias[n]),
+                requantise.bias.eq(biases.o[n]),
                 requantise.shift.eq(scaling.shift),
                 requantise.low.eq(scaling.low),
                 requantise.high.eq(scaling.high),

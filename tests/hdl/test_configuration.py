@@ -28,7 +28,7 @@ RANGES = {
     "column_depth": (4, 131072),
     "row_depth": (2, 512),
     "codebook_depth": (4, 8192),
-    "bias_depth": (4, 131072),
+    "bias_depth": (4, 65536),
     "activation_depth": (4, 131072),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),
@@ -166,7 +166,7 @@ def configurations(draw):
     values["entry_width"] = draw(st.integers(values["code_width"] + 1, 16))
     values["weight_depth"] += values["weight_depth"] % 2
     for name in "column_depth", "bias_depth", "activation_depth":
-        values[name] = draw(st.integers(4, 1 << 13)) * values["scan_width"]
+        values[name] = draw(st.integers(4, 1 << 12)) * values["scan_width"]
     values["map_reads"] = draw(st.sampled_from([0, 2, 64]))
     least, most = (64, 1 << 20) if values["map_reads"] else (0, 1 << 16)
     values["map_depth"] = draw(st.integers(least, most).filter(lambda depth: not 0 < depth < 64))

@@ -4,6 +4,7 @@
 import re
 
 import pytest
+from amaranth.back import rtlil
 
 from hdl.multiplier import Multiplier
 from hdl.verilog import convert
@@ -25,6 +26,24 @@ def test_too_wide(name):
     assert len(Multiplier(**{**WIDTHS, name: 18}).o) == 18 + sum(WIDTHS.values()) - WIDTHS[name]
 
 
+@pytest.mark.parametrize("latency", [1, 4, None])
+def test_latency(latency):
+    with pytest.raises(ValueError, match=f"^latency must be 2 or 3, not {latency}$"):
+        Multiplier(**WIDTHS, latency=latency)
+
+
+class _HX8K:
+    """Stands in for a platform of a device that has no multipliers."""
+
+    family, device = "iCE40", "iCE40HX8K"
+
+
+def test_no_block_where_there_is_none():
+    text = rtlil.convert(Multiplier(**WIDTHS), platform=_HX8K())
+    assert "SB_MAC16" not in text
+
+
+@pytest.mark.parametrize("latency", [2, 3])
 @pytest.mark.parametrize(
     ("family", "width", "block"),
     [
@@ -35,8 +54,10 @@ def test_too_wide(name):
         ("machxo2", 16, None),
     ],
 )
-def test_blocks(family, width, block):
+def test_blocks(family, width, block, latency):
     """The block has its registers, so that none is left outside."""
-    text = convert(Multiplier(a_width=width, b_width=10), name="top", family=family)
+    text = convert(
+        Multiplier(a_width=width, b_width=10, latency=latency), name="top", family=family
+    )
     assert re.findall(r"MULT18X18D|SB_MAC16", text) == ([block] if block else [])
     assert ("always @(posedge clk)" in text) == (block is None)

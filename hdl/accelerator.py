@@ -221,8 +221,8 @@ class Accelerator(wiring.Component):
                 self.o.valid.eq(maps.result.valid),
                 maps.result.ready.eq(self.o.ready),
             ]
-        with m.If(maps.folded_valid):
-            m.d.comb += [self.tap.eq(maps.folded), self.tap_valid.eq(1)]
+        with m.If(maps.made_valid):
+            m.d.comb += [self.tap.eq(maps.made), self.tap_valid.eq(1)]
 
         # A report begins with the cycles of the stages.
         m.d.comb += [maps.report.eq(loader.report), sequencer.report.eq(maps.reported)]
@@ -234,8 +234,12 @@ class Accelerator(wiring.Component):
             ]
 
         write = loader.write
-        m.d.comb += [
-            maps.load.addr.eq(write.address),
-            maps.load.data.eq(write.data),
-            maps.load.en.eq(loader.valid & (write.space == Space.STAGES)),
-        ]
+        ports = {Space.STAGES: maps.load}
+        if c.winograd:
+            ports[Space.WINOGRAD] = maps.load_weights
+        for space, port in ports.items():
+            m.d.comb += [
+                port.addr.eq(write.address),
+                port.data.eq(write.data),
+                port.en.eq(loader.valid & (write.space == space)),
+            ]

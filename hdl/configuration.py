@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from hdl.winograd.parameters import Parameters
+
 __all__ = ["PRESETS", "Configuration"]
 
 
@@ -65,6 +67,19 @@ class Configuration:
     the chip."""
     stage_depth: int = 64
     """Stages in the longest program, if there are feature maps."""
+    winograd_tile: int = 0
+    """Results on a side of a tile of the unit for 3x3 convolutions, 2 or 4; 0 for a device without
+    one. It takes feature maps, and 4 takes activations of at most 11 bits."""
+    winograd_kernels: int = 4
+    """Output channels that it computes at a time: 1 to 16, of ``(winograd_tile + 2) ** 2``
+    multipliers each."""
+    winograd_channels: int = 64
+    """Input channels, and output channels, of a layer that it can take."""
+    winograd_windows: int = 2048
+    """Blocks of ``winograd_tile ** 2`` activations of the input that it holds. A power of two."""
+    winograd_depth: int = 8192
+    """Items in the memory of its weights, of all layers together: a kernel's for a channel, a bias,
+    or a value of a codebook."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -103,6 +118,19 @@ class Configuration:
                 "map_reads must be 0, or at least 2 on a device with feature maps, "
                 f"not {self.map_reads!r}"
             )
+        if self.winograd_tile not in (0, *_PER_DRAIN):
+            raise ValueError(f"winograd_tile must be 0, 2 or 4, not {self.winograd_tile!r}")
+        if self.winograd_tile:
+            if not self.map_depth:
+                raise ValueError(
+                    "winograd_tile must be 0 on a device without feature maps, "
+                    f"not {self.winograd_tile!r}"
+                )
+            if self.winograd_windows & (self.winograd_windows - 1):
+                raise ValueError(
+                    f"winograd_windows must be a power of two, not {self.winograd_windows!r}"
+                )
+            self.winograd  # noqa: B018, checks what it is made of
         if not self.map_reads and self.map_depth > _ON_CHIP:
             raise ValueError(
                 f"map_depth must be at most {_ON_CHIP} without map_reads, not {self.map_depth!r}"
@@ -117,6 +145,30 @@ class Configuration:
     def stages(self) -> bool:
         """Whether programs have several stages, which exchange feature maps."""
         return self.map_depth > 0
+
+    @property
+    def winograd(self) -> Parameters | None:
+        """The unit for 3x3 convolutions, or None."""
+        if not self.winograd_tile:
+            return None
+        tile, kernels, channels = self.winograd_tile, self.winograd_kernels, self.winograd_channels
+        # As many as do not hold up a layer of 12 channels.
+        drains = -(-kernels // _PER_DRAIN[tile])
+        stride = -(-channels // kernels) * -(-kernels // drains)
+        return Parameters(
+            tile=tile,
+            kernels=kernels,
+            drains=drains,
+            activation_width=self.activation_width,
+            weight_width=min(self.weight_width, _WEIGHT_WIDTHS[tile]),
+            code_width=min(self.code_width, _CODE_WIDTH),
+            sum_width=self.accumulator_width,
+            window_depth=self.winograd_windows,
+            channel_depth=channels,
+            kernel_depth=channels,
+            band_depth=_BAND,
+            output_depth=1 << (2 * _BAND * stride - 1).bit_length(),
+        )
 
     @property
     def groups(self) -> int:
@@ -135,6 +187,12 @@ _BLOCKED = ("column_depth", "bias_depth", "activation_depth")
 # Words of feature maps, and those of the largest block RAM.
 _LEAST, _ON_CHIP = 64, 1 << 16
 
+# Of the unit for 3x3 convolutions: kernels to a drain and bits of a weight, by tile; bits of a
+# code, and tiles that share a reading of weights.
+_PER_DRAIN = {2: 3, 4: 2}
+_WEIGHT_WIDTHS = {2: 14, 4: 12}
+_CODE_WIDTH, _BAND = 6, 16
+
 _RANGES = {
     "elements": (1, 256),
     "scan_width": (1, 16),
@@ -151,12 +209,17 @@ _RANGES = {
     "row_depth": (2, 512),
     "codebook_depth": (4, 1 << 13),
     "bias_depth": (4, 1 << 16),
-    "activation_depth": (4, 1 << 17),
+    "activation_depth": (4, 1 << 16),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),
     "map_depth": (0, 1 << 20),
     "map_reads": (0, 64),
     "stage_depth": (2, 256),
+    "winograd_tile": (0, 4),
+    "winograd_kernels": (1, 16),
+    "winograd_channels": (2, 512),
+    "winograd_windows": (16, 1 << 16),
+    "winograd_depth": (64, 1 << 16),
 }
 
 # Each holds LeNet-300-100 at 8 % density, whose entries share out over the elements.

@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.maps.conductor import STAGE_ITEM, stage_items
+from hdl.maps.feed import Feed
 from hdl.sparse.drain import BIAS_WIDTH
 from hdl.sparse.engine import Layer
 
@@ -24,6 +25,7 @@ class Space(enum.Enum, shape=4):
     RUN = 6
     REPORT = 7
     STAGES = 8
+    WINOGRAD = 9
 
 
 class Header(data.Struct):
@@ -38,6 +40,8 @@ def spaces(configuration):
     """Width in bits and number of the items of each memory: ``{space: (width, depth)}``."""
     c = configuration
     stages = {Space.STAGES: (STAGE_ITEM, c.stage_depth * stage_items(c))} if c.stages else {}
+    if c.winograd:
+        stages[Space.WINOGRAD] = (Feed.item_width(c.winograd), c.winograd_depth)
     return {
         Space.WEIGHTS: (2 * c.entry_width, c.weight_depth // 2),
         Space.COUNTS: (c.scan_width * c.count_width, c.column_depth // c.scan_width),

@@ -6,8 +6,6 @@ from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hdl.streams import delayed
-
 __all__ = ["Ram"]
 
 
@@ -85,7 +83,9 @@ class Ram(wiring.Component):
         width = next(width for width, depth in self._DEPTHS.items() if depth >= needed)
         within = ceil_log2(self._DEPTHS[width])
         banks = -(-self.depth // deepest)
-        chosen = delayed(m, self.address[within:], cycles=self.LATENCY, name="chosen")
+        bank = self.address[within:]
+        asked, chosen = Signal.like(bank, name="asked"), Signal.like(bank, name="chosen")
+        m.d.sync += [asked.eq(bank), chosen.eq(asked)]
         words = Signal(data.ArrayLayout(len(Value.cast(self.o)), banks))
         for n in range(banks):
             writes = self.load.en & (self.load.addr[within:] == n)

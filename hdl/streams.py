@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hdl.ram import Ram
+
 __all__ = ["Queue", "VectorQueue", "delayed", "tally"]
 
 
@@ -103,8 +105,8 @@ class VectorQueue(wiring.Component):
     :meth:`rewind_latency` cycles after a ``rewind``; then one a cycle, as long as what is put in
     comes in each cycle too. After a pause, it may take as long as after a ``rewind``.
 
-    A queue of more than :attr:`FRONT` payloads is in block RAM. That answers late in its cycle, so
-    a register follows, and a short queue in front of the output, which has what comes next.
+    A queue of more than :attr:`FRONT` payloads is in block RAM, which takes two cycles to answer,
+    so a short queue in front of the output has what comes next.
 
     Parameters
     ----------
@@ -150,8 +152,7 @@ class VectorQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
-        write = memory.write_port()
+        write_address, read_address = Signal(range(self.depth)), Signal(range(self.depth))
         room = Signal(init=1)
         waiting = Signal(range(self.depth + 1))  # to be read from memory
         some = Signal()  # whether any are
@@ -160,20 +161,26 @@ class VectorQueue(wiring.Component):
             self.i.ready.eq(room),
             puts.eq(self.i.valid & room),
             gives.eq(self.o.valid & self.o.ready & ~self.keep),
+        ]
+        if self.depth <= self.FRONT:
+            m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [read.addr.eq(read_address), self.o.payload.eq(read.data)]
+            m.d.comb += [self.o.valid.eq(some), reads.eq(self.o.valid & self.o.ready)]
+        else:
+            m.submodules.memory = memory = Ram(self.shape, depth=self.depth)
+            write = memory.load
+            m.d.comb += memory.address.eq(read_address)
+            self._read_ahead(m, memory.o, some, puts, reads)
+        m.d.comb += [
+            write.addr.eq(write_address),
             write.data.eq(self.i.payload),
             write.en.eq(puts),
         ]
-        if self.depth <= self.FRONT:
-            read = memory.read_port(domain="comb")
-            m.d.comb += [self.o.payload.eq(read.data), self.o.valid.eq(some)]
-            m.d.comb += reads.eq(self.o.valid & self.o.ready)
-        else:
-            read = memory.read_port()
-            self._read_ahead(m, read.data, some, puts, reads)
 
         # Everything from the first place to the last is in the queue.
         first = Signal(range(self.depth))
-        for place, moves in (write.addr, puts), (read.addr, reads), (first, gives):
+        for place, moves in (write_address, puts), (read_address, reads), (first, gives):
             _advance(m, place, moves, self.depth)
         for count, less in (self.level, gives), (waiting, reads):
             with m.If(puts ^ less):
@@ -183,7 +190,7 @@ class VectorQueue(wiring.Component):
         with m.If(puts ^ reads):
             m.d.sync += some.eq(puts | (waiting != 1))
         with m.If(self.rewind):
-            m.d.sync += [read.addr.eq(first), waiting.eq(self.level + puts)]
+            m.d.sync += [read_address.eq(first), waiting.eq(self.level + puts)]
             m.d.sync += some.eq(puts | (self.level != 0))
 
         return m
@@ -200,10 +207,9 @@ class VectorQueue(wiring.Component):
             passes.eq(puts & ~(some | answered | there | ahead[-1])),
             reads.eq(passes | (some & ~ahead[-1])),
         ]
-        kept = Signal.like(self.o.payload)
-        m.d.sync += [answered.eq(reads & some), there.eq(answered), kept.eq(data)]
+        m.d.sync += [answered.eq(reads & some), there.eq(answered)]
         m.d.comb += [
-            front.i.payload.eq(Mux(there, kept, self.i.payload)),
+            front.i.payload.eq(Mux(there, data, self.i.payload)),
             front.i.valid.eq(there | passes),
         ]
         with m.If(self.rewind):

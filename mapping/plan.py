@@ -14,6 +14,7 @@ from golden.layers import FullyConnected, Weighted
 from hdl.configuration import Configuration
 from hdl.loader import BEAT_WIDTH, Header, Space
 from hdl.maps.conductor import STAGE_ITEM, Stage, Work, stage_items
+from hdl.maps.feed import Feed
 from hdl.sparse import engine
 from mapping.columns import spread
 from mapping.cycles import ACTIVITY, fastest
@@ -90,6 +91,12 @@ class Plan:
         packets = self._weights() if self.layers else []
         if self.configuration.stages:
             packets.append(self._stages())
+        convolutions = [one.winograd.items for one in self.stages if one.winograd is not None]
+        if convolutions:
+            assert self.configuration.winograd is not None
+            width = Feed.item_width(self.configuration.winograd)
+            items = np.concatenate(convolutions).reshape(-1, 1)
+            packets.append(_packet(Space.WINOGRAD, items, width))
         packets.append(_header(Space.RUN, 0))
         return np.concatenate(packets)
 

@@ -24,7 +24,8 @@ from hdl.maps import maps
 from hdl.maps.conductor import Stage, Work
 from hdl.maps.fold import Fold
 from hdl.maps.walk import Route
-from mapping.cycles import ACTIVITY, Prediction, fastest, predict_stream
+from mapping.convolve import WinogradPlan, blocks, lay_out_winograd, positions, takes
+from mapping.cycles import ACTIVITY, Prediction, expected, fastest, predict_stream
 from mapping.layer import LayerPlan, Order, lay_out
 from mapping.maps import (
     Loop,
@@ -81,6 +82,8 @@ class StagePlan:
     work: Work
     plan: LayerPlan | None
     """Of sparse stages: the layer as a matrix, which is applied to each window."""
+    winograd: WinogradPlan | None
+    """Of stages on the Winograd unit."""
     fields: dict[str, Any]
     """What the device is told, as of :class:`~hdl.maps.conductor.Stage`."""
     windows: int
@@ -201,7 +204,9 @@ def predict_stages(
         if one.layer is None or one.work is Work.COPY:
             continue
         cycles, done = found.get(one.layer, (0, None))
-        if one.plan is None:
+        if one.winograd is not None:
+            cycles += one.winograd.cycles
+        elif one.plan is None:
             longest = max(one.window, configuration.scan_width)
             cycles += (one.blocks - 1) * longest + one.window + latency + _FOLDED
         else:
@@ -270,7 +275,8 @@ class _Builder:
             if isinstance(layer, Addition)
             for source in sources
         }
-        self.plans: dict[int, LayerPlan] = {}
+        self.plans: dict[int, LayerPlan | WinogradPlan] = {}
+        self.items = 0  # in the memory of weights of the Winograd unit
         self.orders: list[np.ndarray] = [np.arange(self.shapes[0][2])]
         self.words = [words_of(self.shapes[0][2], configuration.scan_width)]
         for number in range(1, len(network.layers) + 1):
@@ -292,8 +298,9 @@ class _Builder:
         width = self.c.scan_width
         orders, words = self.orders[sources[0]], self.words[sources[0]]
         if isinstance(layer, Weighted):
-            self.plans[number] = plan = self._lay_out(number, layer, orders, words)
-            orders = plan.outputs
+            plan = self._lay_out(number, layer, orders, words)
+            self.plans[number] = plan = self._winograd(number, layer, orders, plan) or plan
+            orders = np.arange(layer.outputs) if isinstance(plan, WinogradPlan) else plan.outputs
             words = int(orders.max()) // width + 1
         elif isinstance(layer, Concatenation):
             firsts = np.cumsum([0, *(self.words[source] for source in sources)])
@@ -335,6 +342,36 @@ class _Builder:
             )
         ]
         return fastest(options, c, active)
+
+    def _winograd(
+        self, number: int, layer: Weighted, order: np.ndarray, plan: LayerPlan
+    ) -> WinogradPlan | None:
+        """The layer on the Winograd unit, if that takes it and is faster."""
+        network, c = self.network, self.c
+        # The words of edges do not leave a device.
+        if c.winograd is None or not takes(layer) or number == len(network.layers):
+            return None
+        assert isinstance(layer, Convolution)
+        (source,) = network.sources[number - 1]
+        try:
+            found = lay_out_winograd(
+                layer,
+                c,
+                self.shapes[source],
+                order,
+                shift=network.shifts[number - 1],
+                activation_width=network.activation_width,
+            )
+        except FitError:
+            return None
+        height, width, _ = self.shapes[number]
+        active = ACTIVITY if self.activity is None else self.activity[number - 1]
+        if self.items + len(found.items) > c.winograd_depth or found.cycles >= (
+            height * width * expected(plan, c, active)
+        ):
+            return None
+        self.items += len(found.items)
+        return found
 
     def _join(self) -> None:
         """Find tensors that are a part of another one, and those that consist of these.
@@ -425,6 +462,12 @@ class _Builder:
             except FitError as error:
                 raise self._unfit(number, str(error)) from error
         stages[-1].fields["last"] = 1
+        # Weights lie one behind the other.
+        first = 0
+        for one in stages:
+            if one.winograd is not None:
+                one.fields["winograd"]["first"] = first
+                first += len(one.winograd.items)
         return tuple(stages)
 
     def _unfit(self, number: int, shortage: str) -> FitError:
@@ -442,6 +485,7 @@ class _Builder:
             layer=None,
             work=Work.COPY,
             plan=None,
+            winograd=None,
             fields={"work": Work.COPY, "to_map": 1, "write": pixels(self.write, tensor.where)},
             windows=height * width,
             words=tensor.where.words,
@@ -464,6 +508,8 @@ class _Builder:
             return [self._stage(number, Work.COPY, read, words=whole.where.words)]
         if isinstance(layer, Weighted):
             plan = self.plans[number]
+            if isinstance(plan, WinogradPlan):
+                return [self._convolution(number, plan)]
             if isinstance(layer, Convolution):
                 every = rectangle_of(layer, first.shape)
                 read = windows(self.read, layer, first.where, every, channels_last=True)
@@ -513,6 +559,36 @@ class _Builder:
             channel, word = channel + one.shape[2], word + one.where.words
         return stages
 
+    def _convolution(self, number: int, plan: WinogradPlan) -> StagePlan:
+        """The stage of a layer on the Winograd unit."""
+        assert self.c.winograd is not None
+        tile = self.c.winograd.tile
+        (source,) = self._layer(number)[1]
+        taken, made = self._tensor(source), self._tensor(number)
+        height, width, channels = made.shape
+        count = -(-height // tile) * -(-width // tile)
+        return StagePlan(
+            name=self.network.layers[number - 1].name,
+            layer=number - 1,
+            work=Work.WINOGRAD,
+            plan=None,
+            winograd=plan,
+            fields={
+                "work": Work.WINOGRAD,
+                "from_map": 1,
+                "to_map": 1,
+                "read": blocks(self.read, taken.where, tile),
+                "write": blocks(self.write, made.where, tile),
+                "winograd": {"layer": plan.descriptor, "beats": plan.beats},
+            },
+            windows=count,
+            words=made.where.words * tile**2,
+            positions=positions(made.shape, made.where.words, tile, self.c.scan_width),
+            outputs=np.arange(height * width * channels),
+            window=0,
+            map_end=made.where.base + made.where.size,
+        )
+
     def _tensor(self, number: int) -> Tensor:
         tensor = self.tensors[number]
         assert tensor is not None
@@ -558,6 +634,7 @@ class _Builder:
             layer=number - 1,
             work=work,
             plan=plan,
+            winograd=None,
             fields=fields,
             windows=count,
             words=words,

@@ -1,10 +1,15 @@
 """A 3x3 convolution on a unit of :mod:`hdl.winograd`: its descriptor, its beats, its cycles."""
 
+from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 
 from golden.errors import FitError
+from hdl.ram import Ram
+from hdl.winograd.collect import Collect
 from hdl.winograd.drain import Drain
 from hdl.winograd.kernel import Kernel
 from hdl.winograd.parameters import Parameters
@@ -13,7 +18,7 @@ from hdl.winograd.walk import Steps
 from hdl.winograd.weights import Weights
 from hdl.winograd.windows import Windows
 
-__all__ = ["Convolution", "Prediction", "beats", "blocks", "describe", "image", "predict"]
+__all__ = ["Convolution", "Prediction", "Words", "beats", "blocks", "describe", "image", "predict"]
 
 TAPS = 3
 # Cycles, about, from when weights are done with until others can take their place and be used.
@@ -216,6 +221,21 @@ def beats(weights: np.ndarray, parameters: Parameters, bands: int) -> np.ndarray
 
 
 @dataclass(frozen=True)
+class Words:
+    """What is around a unit whose blocks are made of words of feature maps, and turned into these.
+
+    See :class:`hdl.maps.convolve.Convolve`. Words are read and written one a cycle.
+    """
+
+    lanes: int
+    """Channels in a word."""
+    first: int
+    """Cycles from when the unit takes the descriptor until the first word is taken."""
+    weights: int
+    """Cycles by which the first bias is late."""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Cycles of a layer, if nothing else is on its way and no stream ever waits outside."""
 
@@ -225,15 +245,24 @@ class Prediction:
     """From the first tile to the last result: how long the unit is busy."""
     first: int
     """Cycles from when the unit takes the descriptor until it is busy."""
+    words: int
+    """Cycles from then until the last word has left, if it makes words."""
 
 
-def predict(layer: Convolution, parameters: Parameters) -> Prediction:
+def predict(layer: Convolution, parameters: Parameters, around: Words | None = None) -> Prediction:
     """How long a layer takes, exactly.
 
     A tile takes as many steps as there are channels. It can be kept waiting by its input, a block a
     cycle; by weights, a kernel's for a channel a cycle, where a band has hardly more tiles than a
     group has kernels; and by room for results. If it never is, cycles are steps and the way through
     the unit, which is at most 64.
+
+    Parameters
+    ----------
+    layer : Convolution
+    parameters : Parameters
+    around : Words, optional
+        What its blocks come from and go to. Without, they come and go one a cycle.
 
     Raises
     ------
@@ -254,12 +283,13 @@ def predict(layer: Convolution, parameters: Parameters) -> Prediction:
     limit = p.window_depth - Windows.MARGIN - back
 
     values = 0 if p.code_width is None else 1 << p.code_width
-    loaded = 3 + layer.kernels + values + Weights.START  # before weights can be taken
+    late = 0 if around is None else around.weights
+    loaded = 3 + late + layer.kernels + values + Weights.START  # before weights can be taken
     began_load = _NEVER
     frees: list[int] = []  # cycles in which weights are done with
     rooms: list[int] = []  # and those in which results are gone
-    blocks = _Arrivals()
-    read = 0
+    blocks = _Arrivals() if around is None else _Turned(p, layer.channels, around)
+    results = _Results() if around is None else _Written(p, layer.kernels, around)
     taken = began = _NEVER
     for first in range(0, tiles, fields["band"]):
         number = min(fields["band"], tiles - first)
@@ -280,10 +310,8 @@ def predict(layer: Convolution, parameters: Parameters) -> Prediction:
             taken = max(told, taken + length) + (number - 1) * length
             frees.append(taken + Steps.LATENCY)
         done = taken + layer.channels + way.result
-        # Bands are read one after another, and each some cycles after it is there.
-        read = max(done, read) + 4 + number * layer.kernels
-        rooms.append(read)
-    return Prediction(tiles * len(loads) * length, done + 1 - began, began)
+        rooms.append(results.read(done, number * layer.kernels))
+    return Prediction(tiles * len(loads) * length, done + 1 - began, began, results.last)
 
 
 # Before the first tile was taken.
@@ -310,29 +338,116 @@ class _Arrivals:
     """
 
     def __init__(self) -> None:
-        self.runs: list[tuple[int, int, int]] = []  # first block, last block, cycle of the first
+        self.starts: list[int] = []  # of runs, the first block
+        self.begins: list[int] = []  # and its cycle
         self.count = 0
         self.times = (_NEVER, _NEVER)  # of the last two
 
     def advance(self, limit: int, *, since: int) -> None:
         """Take blocks while fewer than ``limit`` had been two cycles before, after ``since``."""
-        time = max(self.times[1] + 1, since + 2, 4)
         while True:
+            offered, offers = self.offer()
+            time = max(self.times[1] + 1, since + 2, offered)
             before = self.count - sum(then >= time - 2 for then in self.times)
             if before >= limit:
                 return
             # Up to the limit itself nothing changes.
-            number = max(limit - self.count, 1)
-            self.runs.append((self.count, self.count + number - 1, time))
+            number = min(max(limit - self.count, 1), offers)
+            self.starts.append(self.count)
+            self.begins.append(time)
             self.count += number
             last = time + number - 1
             self.times = (last - 1 if number > 1 else self.times[1], last)
-            time = last + 1
+            self.take(number, last)
+
+    def offer(self) -> tuple[int, int]:
+        """From which cycle on the next blocks are on offer, and how many there are."""
+        return 4, 1 << 40
+
+    def take(self, number: int, last: int) -> None:
+        """So many of them are taken, up to cycle ``last``."""
 
     def time(self, block: int) -> int:
         """Cycle in which a block is taken."""
-        first, _, time = next(run for run in self.runs if run[0] <= block <= run[1])
-        return time + block - first
+        run = bisect_right(self.starts, block) - 1
+        return self.begins[run] + block - self.starts[run]
+
+
+class _Turned(_Arrivals):
+    """Blocks that words are turned into: those of a word's channels at a time."""
+
+    def __init__(self, p: Parameters, channels: int, around: Words) -> None:
+        super().__init__()
+        self.pixels = p.tile**2
+        self.sizes = cycle(_pieces(channels, around.lanes))
+        self.full = around.first + self.pixels  # when the words of the next ones are there
+        self.left = 0
+        self._turn(self.full)
+
+    def _turn(self, time: int) -> None:
+        """What is there moves on in the cycle ``time``, and the next words begin to come."""
+        self.left = next(self.sizes)
+        self.offered = time + 1
+        self.full = time + 1 + self.pixels
+
+    def offer(self) -> tuple[int, int]:
+        return self.offered, self.left
+
+    def take(self, number: int, last: int) -> None:
+        self.left -= number
+        if not self.left:
+            self._turn(max(last, self.full))
+
+
+class _Results:
+    """Results that leave, a block a cycle."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def read(self, done: int, number: int) -> int:
+        """Cycle in which there is room again for a band of ``number`` blocks, done in ``done``.
+
+        Bands are read one after another, and each some cycles after it is there.
+        """
+        self.last = max(done, self.last) + 4 + number
+        return self.last
+
+
+class _Written(_Results):
+    """Results that are turned into words, those of a word's channels at a time."""
+
+    # From when a block is read until it can be taken.
+    _WAY = Ram.LATENCY + 2
+
+    def __init__(self, p: Parameters, kernels: int, around: Words) -> None:
+        super().__init__()
+        self.pixels = p.tile**2
+        self.sizes = cycle(_pieces(kernels, around.lanes))
+        self.left = next(self.sizes)
+        self.issued = 0
+        self.taken = deque([_NEVER] * Collect.ROOM, Collect.ROOM)
+        self.free = 0  # when the next block can be taken
+
+    def read(self, done: int, number: int) -> int:
+        self.issued = max(done, self.issued + 1) + 3
+        for _ in range(number):
+            # A block is read when there is room for it in the queue.
+            self.issued = max(self.issued + 1, self.taken[0] + 1)
+            time = max(self.issued + self._WAY, self.taken[-1] + 1, self.free)
+            self.taken.append(time)
+            self.left -= 1
+            if not self.left:
+                self.left = next(self.sizes)
+                turned = max(time + 1, self.last)
+                self.last = turned + self.pixels
+                self.free = turned + 1
+        return self.issued + 1
+
+
+def _pieces(channels: int, lanes: int) -> list[int]:
+    """Channels of each word of a place."""
+    return [min(lanes, channels - first) for first in range(0, channels, lanes)]
 
 
 def _check(layer: Convolution, p: Parameters) -> None:

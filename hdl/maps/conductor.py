@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hdl.maps.convolve import Task
 from hdl.maps.fold import Folding
 from hdl.maps.walk import Route
 from hdl.multiplier import Multiplier
@@ -22,6 +23,7 @@ class Work(enum.Enum, shape=2):
     COPY = 0
     SPARSE = 1
     FOLD = 2
+    WINOGRAD = 3
 
 
 class Stage(data.StructLayout):
@@ -54,6 +56,7 @@ class Stage(data.StructLayout):
                 "read": route,
                 "write": route,
                 "folding": folding,
+                **({"winograd": Task(c)} if c.winograd else {}),
             }
         )
 

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.maps.conductor import Conductor, Stage, Work
+from hdl.maps.convolve import Convolve
 from hdl.maps.fold import Fold
 from hdl.maps.memory import Command, External, OnChip
 from hdl.maps.walk import Walk
@@ -44,10 +45,12 @@ class Maps(wiring.Component):
         What that has made of them.
     result : ``Out(stream.Signature(Result(configuration)))``
         What leaves the device.
-    folded : ``Out(...)``
-        A word that has been folded, to watch.
-    folded_valid : ``Out(1)``
+    made : ``Out(...)``
+        A word that has been folded, or is a convolution's, to watch.
+    made_valid : ``Out(1)``
         Whether there is one.
+    load_weights : ``Out``
+        Write port of the weights of convolutions, if there is a unit for these.
     command, answer
         As of :class:`~hdl.maps.memory.External`, if maps are in memory outside.
     """
@@ -74,6 +77,10 @@ class Maps(wiring.Component):
             }
         else:
             self.memory = OnChip(word, depth=c.map_depth)
+        convolving = {}
+        if c.winograd:
+            self.convolve = Convolve(c)
+            convolving = {"load_weights": Out(self.convolve.load.signature)}
         super().__init__(
             {
                 "enabled": In(1),
@@ -88,9 +95,10 @@ class Maps(wiring.Component):
                 "o": Out(stream.Signature(word)),
                 "i": In(stream.Signature(word)),
                 "result": Out(stream.Signature(Result(c))),
-                "folded": Out(word),
-                "folded_valid": Out(1),
+                "made": Out(word),
+                "made_valid": Out(1),
                 **outside,
+                **convolving,
             }
         )
 
@@ -149,9 +157,24 @@ class Maps(wiring.Component):
             with m.Case(Work.FOLD):
                 m.d.comb += [fold.i.valid.eq(read.valid), read.ready.eq(fold.i.ready)]
                 m.d.comb += [word.eq(fold.o.payload), there.eq(fold.o.valid)]
-                m.d.comb += [fold.o.ready.eq(takes), self.folded_valid.eq(taken)]
+                m.d.comb += [fold.o.ready.eq(takes), self.made_valid.eq(taken)]
+            if c.winograd:
+                m.submodules.convolve = convolve = self.convolve
+                wiring.connect(m, wiring.flipped(self.load_weights), convolve.load)
+                with m.Case(Work.WINOGRAD):
+                    m.d.comb += [
+                        convolve.task.payload.eq(self.stage.winograd),
+                        convolve.task.valid.eq(conductor.read.valid),
+                        convolve.i.payload.eq(read.p.word),
+                        convolve.i.valid.eq(read.valid),
+                        read.ready.eq(convolve.i.ready),
+                        word.eq(convolve.o.payload),
+                        there.eq(convolve.o.valid),
+                        convolve.o.ready.eq(takes),
+                        self.made_valid.eq(taken),
+                    ]
         m.d.comb += [
-            self.folded.eq(fold.o.payload),
+            self.made.eq(word),
             writer.o.ready.eq(taken),
             memory.write.p.address.eq(place.address),
             memory.write.p.word.eq(word),
@@ -160,13 +183,13 @@ class Maps(wiring.Component):
             self.result.p.last.eq(place.ends_route & self.stage.last),
             self.result.valid.eq(there & writer.o.valid & place.inside & ~self.stage.to_map),
         ]
-        made = Signal()
+        through = Signal()
         with m.If(~self.running):
-            m.d.sync += made.eq(0)
+            m.d.sync += through.eq(0)
         with m.Elif(taken & place.ends_route):
-            m.d.sync += made.eq(1)
+            m.d.sync += through.eq(1)
         done = Signal()
-        m.d.sync += done.eq(made & memory.idle & self.quiet & self.running)
+        m.d.sync += done.eq(through & memory.idle & self.quiet & self.running)
         m.d.comb += conductor.done.eq(done & self.running)
         return m
 

@@ -31,11 +31,11 @@ class Parameters:
         Units that take sums from kernels. A tile takes at least :attr:`least` cycles, which is a
         matter of kernels to a drain.
     activation_width : int
-        Bits of an activation, 8 or 16. With a ``tile`` of 4, 8.
+        Bits of an activation, 8 to 16. With a ``tile`` of 4, at most 11.
     weight_width : int
         Bits of a weight, or of a value of the codebook. At most 14, or with a ``tile`` of 4, 12.
     code_width : int or None
-        Bits of a weight's code, 2 to 4. None if weights come as they are.
+        Bits of a weight's code, 2 to 6. None if weights come as they are.
     sum_width : int
         Bits that a result has to fit before it is rounded, bias included.
     window_depth : int
@@ -74,7 +74,8 @@ class Parameters:
             "kernels": (1, 16),
             "drains": (1, 16),
             "weight_width": (2, 16),
-            "sum_width": (self.activation_width + 1 if self.activation_width in (8, 16) else 9, 48),
+            "activation_width": (8, 16),
+            "sum_width": (9, 48),
             "window_depth": (16, Ram.DEEPEST),
             "channel_depth": (2, Ram.DEEPEST // 2),
             "kernel_depth": (2, Ram.DEEPEST // 2),
@@ -86,10 +87,13 @@ class Parameters:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise TypeError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-        if self.activation_width not in (8, 16):
-            raise ValueError(f"activation_width must be 8 or 16, not {self.activation_width!r}")
-        if self.code_width not in (None, 2, 3, 4):
-            raise ValueError(f"code_width must be None, 2, 3 or 4, not {self.code_width!r}")
+        if self.sum_width <= self.activation_width:
+            raise ValueError(
+                f"sum_width must be more than activation_width ({self.activation_width}), "
+                f"not {self.sum_width}"
+            )
+        if self.code_width not in (None, 2, 3, 4, 5, 6):
+            raise ValueError(f"code_width must be None or 2 to 6, not {self.code_width!r}")
         if self.drains > self.kernels:
             raise ValueError(f"drains must be at most kernels ({self.kernels}), not {self.drains}")
         for name in "window_depth", "output_depth":

@@ -29,17 +29,22 @@ RANGES = {
     "row_depth": (2, 512),
     "codebook_depth": (4, 8192),
     "bias_depth": (4, 65536),
-    "activation_depth": (4, 131072),
+    "activation_depth": (4, 65536),
     "layer_depth": (2, 256),
     "counter_width": (16, 32),
     "map_depth": (0, 1 << 20),
     "map_reads": (0, 64),
     "stage_depth": (2, 256),
+    "winograd_tile": (0, 4),
+    "winograd_kernels": (1, 16),
+    "winograd_channels": (2, 512),
+    "winograd_windows": (16, 65536),
+    "winograd_depth": (64, 65536),
 }
 # Goes with every value of any other parameter.
 LOOSE = {"elements": 1, "scan_width": 1, "ways": 1, "code_width": 2}
 # Those that a device can do without.
-OPTIONAL = {"map_depth", "map_reads"}
+OPTIONAL = {"map_depth", "map_reads", "winograd_tile"}
 # What an extreme value of a parameter needs of others.
 BESIDE = {
     ("scan_width", 16): {"elements": 16, "column_depth": 16},
@@ -47,6 +52,7 @@ BESIDE = {
     ("code_width", 8): {"entry_width": 9},
     ("map_depth", 1 << 20): {"map_reads": 2},
     ("map_reads", 64): {"map_depth": 64},
+    ("winograd_tile", 4): {"map_depth": 64, "activation_width": 8},
 }
 
 
@@ -135,10 +141,36 @@ def test_maps_that_do_not_fit_a_chip():
     assert Configuration(map_depth=65536).stages
 
 
+@pytest.mark.parametrize("tile", [1, 3])
+def test_tiles_that_there_are_not(tile):
+    message = f"winograd_tile must be 0, 2 or 4, not {tile}"
+    refuses(ValueError, message, winograd_tile=tile, map_depth=64)
+
+
+def test_winograd_unit_that_clashes():
+    message = "winograd_tile must be 0 on a device without feature maps, not 2"
+    refuses(ValueError, message, winograd_tile=2)
+    message = "winograd_windows must be a power of two, not 2000"
+    refuses(ValueError, message, winograd_tile=2, map_depth=64, winograd_windows=2000)
+    message = (
+        "activation_width must be such that factors have at most 18 bits, not 12, which takes 19"
+    )
+    refuses(ValueError, message, winograd_tile=4, map_depth=64, activation_width=12)
+
+
+@pytest.mark.parametrize("width", range(8, 17))
+def test_winograd_unit_of_any_device(width):
+    for tile in (2, 4) if width <= 11 else (2,):
+        c = Configuration(winograd_tile=tile, map_depth=64, activation_width=width, weight_width=16)
+        assert (c.winograd.tile, c.winograd.activation_width) == (tile, width)
+        assert max(*c.winograd.value_widths, *c.winograd.product_weight_widths) <= 18
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
     preset = PRESETS[name]
-    assert name == f"{'cnn' if preset.stages else 'pe'}{preset.elements}"
+    unit = f"-f{preset.winograd_tile}" if preset.winograd_tile else ""
+    assert name == f"{'cnn' if preset.stages else 'pe'}{preset.elements}{unit}"
     assert preset.way_elements * preset.ways == preset.elements
     assert preset.groups * preset.scan_width == preset.elements
     # LeNet-300-100: its columns, and at 8 % some 21,300 of its weights.
@@ -170,6 +202,10 @@ def configurations(draw):
     values["map_reads"] = draw(st.sampled_from([0, 2, 64]))
     least, most = (64, 1 << 20) if values["map_reads"] else (0, 1 << 16)
     values["map_depth"] = draw(st.integers(least, most).filter(lambda depth: not 0 < depth < 64))
+    narrow = values["activation_width"] <= 11
+    tiles = ([0, 2, 4] if narrow else [0, 2]) if values["map_depth"] else [0]
+    values["winograd_tile"] = draw(st.sampled_from(tiles))
+    values["winograd_windows"] = 1 << draw(st.integers(4, 16))
     return values
 
 

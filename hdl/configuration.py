@@ -1,6 +1,6 @@
 """What a device has: the parameters that are fixed when its hardware is made."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from hdl.winograd.parameters import Parameters
 
@@ -222,6 +222,22 @@ _RANGES = {
     "winograd_depth": (64, 1 << 16),
 }
 
+_CNN64 = Configuration(
+    elements=64,
+    scan_width=8,
+    ways=4,
+    weight_depth=1 << 14,
+    column_depth=1 << 15,
+    bias_depth=1 << 13,
+    activation_depth=1 << 11,
+    codebook_depth=1 << 13,
+    code_width=8,
+    entry_width=11,
+    layer_depth=64,
+    map_depth=1 << 18,
+    map_reads=32,
+)
+
 # Each holds LeNet-300-100 at 8 % density, whose entries share out over the elements.
 PRESETS = {
     "pe1": Configuration(elements=1, scan_width=1, weight_depth=1 << 15, row_depth=512),
@@ -240,19 +256,14 @@ PRESETS = {
         layer_depth=32,
         map_depth=1 << 14,
     ),
-    "cnn64": Configuration(
-        elements=64,
-        scan_width=8,
-        ways=4,
-        weight_depth=1 << 14,
-        column_depth=1 << 15,
-        bias_depth=1 << 13,
-        activation_depth=1 << 11,
-        codebook_depth=1 << 13,
-        code_width=8,
-        entry_width=11,
-        layer_depth=64,
-        map_depth=1 << 18,
-        map_reads=32,
+    "cnn64": _CNN64,
+    # The same with a unit for 3x3 convolutions, of 128 multipliers.
+    "cnn64-f2": replace(
+        _CNN64,
+        winograd_tile=2,
+        winograd_kernels=8,
+        winograd_channels=256,
+        winograd_windows=1 << 13,
+        winograd_depth=1 << 15,
     ),
 }

@@ -11,10 +11,11 @@ import torch
 from golden.errors import FitError
 from golden.image import Network
 from golden.network import run
+from hdl.maps.conductor import Work
 from hdl.sparse.element import COUNTERS
 from mapping import plan
 from sim.bench_accelerator import Device
-from sim.graphs import fitting
+from sim.graphs import convolutions, fitting
 from sim.networks import network, vectors
 from sim.streams import Stream, Unit, pack
 from sim.units import BENCHES
@@ -75,6 +76,14 @@ def graph(device: Staged) -> Network:
             return found.network
 
 
+def convolving(device: Staged) -> Network:
+    """One of which two layers are on the unit for convolutions."""
+    while True:
+        found = fitting(device.c, random.Random(random.getrandbits(32)), convolutions, side=5)
+        if sum(one.work is Work.WINOGRAD for one in found.stages) > 1:
+            return found.network
+
+
 def chain(kind: str, device: Staged) -> Network:
     """A network of fully connected layers that fits the device."""
     while True:
@@ -100,6 +109,19 @@ async def matches_golden(dut: Any, name: str, stall: float) -> None:
             await loading
         await device.run(vectors(net, 3))
         assert loading.done()
+        await device.check_report()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES, stall=[0.0, 0.5])
+async def convolves(dut: Any, name: str, stall: float) -> None:
+    """All activations, with the unit for 3x3 convolutions."""
+    device = Staged(Unit(dut, name), stall)
+    await device.start()
+    for _ in range(3):
+        net = convolving(device)
+        await device.load(net)
+        await device.run(vectors(net, 3))
         await device.check_report()
 
 
@@ -135,8 +157,8 @@ async def reset_in_the_middle(dut: Any, name: str) -> None:
     """Whatever stage was under way, after a reset it is as if nothing had been."""
     device = Staged(Unit(dut, name), 0.0)
     await device.start()
-    for _ in range(3):
-        net = graph(device)
+    for n in range(4):
+        net = (graph, convolving)[n % 2](device)
         inputs = vectors(net, 2)
         await device.load(net)
         sending = device.feed(inputs)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +23,19 @@ from golden.layers import (
 from hdl.configuration import Configuration
 from mapping import Plan, plan
 
-__all__ = ["fitting", "graph"]
+__all__ = ["convolutions", "fitting", "graph"]
+
+_Kind = Callable[[int, Shape], tuple[Layer, tuple[int, ...]]]
 
 
-def fitting(c: Configuration, rng: random.Random, **options: Any) -> Plan:
-    """A random :func:`graph` that fits a device, laid out on it."""
+def fitting(
+    c: Configuration, rng: random.Random, make: Callable[..., Network] | None = None, **options: Any
+) -> Plan:
+    """A random network, as ``make`` or else :func:`graph` makes it, that fits a device, laid out on
+    it."""
     while True:
         try:
-            return plan(graph(c, rng, **options), c)
+            return plan((make or graph)(c, rng, **options), c)
         except (FitError, UnsupportedError):
             pass
 
@@ -49,9 +55,33 @@ def graph(c: Configuration, rng: random.Random, *, layers: int = 6, side: int = 
         Longest side of the input.
     """
     while True:
-        made = _Graph(c, rng, side)
+        sides = rng.choice([(1, 1), (1, side), (side, side), (side, side)])
+        channels = rng.randint(1, 2 * c.scan_width + 1)
+        shape: Shape = (*(rng.randint(1, most) for most in sides), channels)
+        made = _Graph(c, rng, shape if rng.random() < 0.9 else (rng.randint(1, 9),))
         for _ in range(rng.randint(1, layers)):
             made.add()
+        try:
+            return made.network()
+        except ImageError:
+            # A shift that is out of range.
+            pass
+
+
+def convolutions(c: Configuration, rng: random.Random, *, side: int = 9) -> Network:
+    """A random network of 3x3 convolutions with many weights, for a device with a unit for these.
+
+    Arguments are those of :func:`graph`. A layer of another kind follows, and between two of them
+    there may be one.
+    """
+    while True:
+        shape = rng.randint(3, side), rng.randint(3, side), rng.randint(1, 2 * c.scan_width + 1)
+        made = _Graph(c, rng, shape)
+        for _ in range(rng.randint(1, 3)):
+            made.add([made.convolution_on_unit])
+            if rng.random() < 0.2:
+                made.add()
+        made.add([made.fully_connected])
         try:
             return made.network()
         except ImageError:
@@ -62,13 +92,11 @@ def graph(c: Configuration, rng: random.Random, *, layers: int = 6, side: int = 
 class _Graph:
     """A network that grows."""
 
-    def __init__(self, c: Configuration, rng: random.Random, side: int) -> None:
+    def __init__(self, c: Configuration, rng: random.Random, shape: Shape) -> None:
         self.c, self.rng = c, rng
         self.width = rng.choice([8, 16] if c.activation_width == 16 else [8])
         self.radix = self.width // 2
-        sides = rng.choice([(1, 1), (1, side), (side, side), (side, side)])
-        shape: Shape = (*(rng.randint(1, most) for most in sides), self._channels())
-        self.shapes: list[Shape] = [shape if rng.random() < 0.9 else (rng.randint(1, 9),)]
+        self.shapes: list[Shape] = [shape]
         self.radixes = [self.radix]
         self.layers: list[Layer] = []
         self.sources: list[tuple[int, ...]] = []
@@ -90,15 +118,19 @@ class _Graph:
             sources=tuple(tuple(places[k] for k in self.sources[number - 1]) for number in kept),
         )
 
-    def add(self) -> None:
-        """One more layer, of one of the tensors that there are; of the youngest most of all."""
+    def add(self, kinds: Sequence[_Kind] = ()) -> None:
+        """One more layer, of one of the tensors that there are; of the youngest most of all.
+
+        If it has to be one of these ``kinds``, of the youngest.
+        """
         rng = self.rng
-        number = max(0, len(self.shapes) - 1 - rng.choice([0, 0, 0, 1, 1, 2]))
-        shape = self.shapes[number]
-        kinds = [self._addition, self._concatenation, self._fully_connected]
-        if len(shape) == 3:
-            kinds += [self._convolution] * 4 + [self._pooling] * 3
-        layer, sources = rng.choice(kinds)(number, shape)
+        number = len(self.shapes) - 1
+        if not kinds:
+            number = max(0, number - rng.choice([0, 0, 0, 1, 1, 2]))
+            kinds = [self._addition, self._concatenation, self.fully_connected]
+            if len(self.shapes[number]) == 3:
+                kinds += [self._convolution] * 4 + [self._pooling] * 3
+        layer, sources = rng.choice(kinds)(number, self.shapes[number])
         try:
             made = layer.output_shape(*(self.shapes[k] for k in sources))
         except ImageError:
@@ -134,17 +166,19 @@ class _Graph:
             "padding": tuple(rng.randint(0, side) if padded else 0 for side in most),
         }
 
-    def _weights(self, outputs: int, inputs: int, radix: int) -> dict[str, Any]:
+    def _weights(
+        self, outputs: int, inputs: int, radix: int, *, density: float | None = None
+    ) -> dict[str, Any]:
         """Fields of a layer with weights whose sums fit the accumulators."""
         c, rng = self.c, self.rng
         code_width = rng.randint(2, min(4, c.code_width))
         numbers = np.random.default_rng(rng.getrandbits(32))
         matrix = numbers.integers(1, 1 << code_width, (outputs, inputs), np.uint8)
-        density = rng.choice([0.0, 0.2, 0.5, 0.5, 0.9])
+        density = rng.choice([0.0, 0.2, 0.5, 0.5, 0.9]) if density is None else density
         matrix *= numbers.random(matrix.shape) < density
         most = int((matrix != 0).sum(axis=1).max(initial=1))
         bits = c.accumulator_width - self.width - most.bit_length() - 2
-        bits = min(bits, c.weight_width)
+        bits = min(bits, c.winograd.weight_width if c.winograd else c.weight_width)
         high = 1 << (bits - 1)
         codebook = numbers.integers(-high, high, 1 << code_width)
         codebook[0] = 0
@@ -169,7 +203,17 @@ class _Graph:
             return most + rng.randint(1, c.elements)
         return rng.choice([1, self._channels(), c.elements, rng.randint(1, 2 * c.elements)])
 
-    def _fully_connected(self, number: int, shape: Shape) -> tuple[Layer, tuple[int, ...]]:
+    def convolution_on_unit(self, number: int, shape: Shape) -> tuple[Layer, tuple[int, ...]]:
+        """One that the unit for convolutions takes, with many weights."""
+        rng, radix = self.rng, self.radixes[number]
+        if len(shape) != 3:
+            return self.fully_connected(number, shape)
+        outputs = rng.randint(1, min(self.c.winograd_channels, 4 * self.c.scan_width))
+        weights = self._weights(outputs, 9 * shape[2], radix, density=rng.choice([0.9, 1.0]))
+        padding = (0 if min(shape[:2]) > 2 and rng.random() < 0.5 else 1,) * 4
+        return Convolution.from_matrix(kernel=(3, 3), padding=padding, **weights), (number,)
+
+    def fully_connected(self, number: int, shape: Shape) -> tuple[Layer, tuple[int, ...]]:
         weights = self._weights(self._outputs(), math.prod(shape), self.radixes[number])
         return FullyConnected.from_matrix(**weights), (number,)
 

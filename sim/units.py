@@ -12,8 +12,10 @@ from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
 from hdl.fixed import Requantise
 from hdl.loader import Loader
+from hdl.maps.feed import Feed
 from hdl.maps.fold import Fold
 from hdl.maps.memory import External, OnChip
+from hdl.maps.transpose import Transpose
 from hdl.maps.walk import Walk
 from hdl.multiplier import Multiplier
 from hdl.ram import Ram
@@ -117,21 +119,36 @@ ODD = Configuration(
 
 # So few rows that most layers are in tiles.
 FLAT = replace(WIDE, row_depth=2, activation_depth=96, layer_depth=16, column_depth=512)
-# With feature maps, and so few rows that many layers are in tiles. The cycles of all stages take
-# longer to clear than the accumulators.
+# With feature maps, and so few rows that many layers are in tiles; and a unit for convolutions that
+# has hardly room for any. The cycles of all stages take longer to clear than the accumulators.
 STAGED = replace(
     WIDE,
     row_depth=4,
-    weight_depth=512,
+    weight_depth=1024,
     column_depth=512,
     bias_depth=256,
     layer_depth=8,
     map_depth=512,
     stage_depth=150,
+    winograd_tile=2,
+    winograd_kernels=3,
+    winograd_channels=24,
+    winograd_windows=256,
+    winograd_depth=1024,
 )
-# With feature maps in memory outside.
+# With feature maps in memory outside, and a unit with large tiles.
 OUTSIDE = replace(
-    ODD, weight_depth=512, column_depth=510, map_depth=300, map_reads=4, stage_depth=20
+    ODD,
+    weight_depth=512,
+    column_depth=510,
+    map_depth=300,
+    map_reads=4,
+    stage_depth=20,
+    winograd_tile=4,
+    winograd_kernels=2,
+    winograd_channels=24,
+    winograd_windows=256,
+    winograd_depth=1024,
 )
 # Small tiles, memories that keep bands short, and groups larger than many layers.
 SMALL = Parameters(
@@ -147,6 +164,8 @@ SMALL = Parameters(
     output_depth=64,
     longest=15,
 )
+# Codes that are narrower than a bias.
+SMALL_CODES = replace(SMALL, code_width=2)
 # Large tiles, one drain, codes.
 LARGE = Parameters(
     tile=4,
@@ -312,6 +331,14 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
             Walk, levels=levels, address_width=address_width, coordinate_width=coordinate_width
         )
         for levels, address_width, coordinate_width in ((1, 3, 5), (3, 6, 6), (5, 20, 12))
+    },
+    "transpose": {
+        f"transpose_{rows}x{columns}": partial(Transpose, signed(5), rows=rows, columns=columns)
+        for rows, columns in ((4, 3), (3, 16), (1, 4), (5, 1))
+    },
+    "feed": {
+        "feed_small": partial(Feed, SMALL_CODES, depth=64),
+        "feed_large": partial(Feed, LARGE, depth=1024),
     },
     "memory": {
         "memory_chip": partial(OnChip, _WORD, depth=40),

@@ -36,6 +36,7 @@ def convert(
     name: str,
     bits: int | Mapping[str, int],
     activation_width: int = 16,
+    weight_width: int = 16,
     accumulator_width: int = 36,
 ) -> Network:
     """An image of a trained module.
@@ -64,6 +65,8 @@ def convert(
         The name is that of the module within ``module`` which has the weights.
     activation_width : int
         Bits of every activation, 8 or 16.
+    weight_width : int
+        Bits of every shared value, 8 to 16.
     accumulator_width : int
         Bits that no accumulator needs more of, whatever the input.
 
@@ -94,7 +97,7 @@ def convert(
         graph = _Capture(module.eval(), calibration)
     finally:
         module.train(was_training)
-    return _Quantiser(graph, bits, activation_width, accumulator_width).network(name)
+    return _Quantiser(graph, bits, activation_width, weight_width, accumulator_width).network(name)
 
 
 @dataclass(eq=False)
@@ -374,10 +377,12 @@ class _Quantiser:
         graph: _Capture,
         bits: int | Mapping[str, int],
         activation_width: int,
+        weight_width: int,
         accumulator_width: int,
     ) -> None:
         self.graph = graph
         self.width = activation_width
+        self.weight_width = weight_width
         self.accumulator_width = accumulator_width
         self.shared = [
             None
@@ -437,6 +442,7 @@ class _Quantiser:
                 input_radix=own[0],
                 output_radix=radix,
                 activation_width=self.width,
+                weight_width=self.weight_width,
                 accumulator_width=self.accumulator_width,
                 kind=layer.kind,
                 **layer.fields,

@@ -15,7 +15,7 @@ from golden.layers import MAX_SHIFT, FullyConnected, Weighted
 
 __all__ = ["activation_radix", "to_layer"]
 
-INT16, INT32 = (np.iinfo(dtype) for dtype in (np.int16, np.int32))
+INT32 = np.iinfo(np.int32)
 
 
 def activation_radix(values: Tensor, width: int, radixes: range) -> int:
@@ -90,6 +90,7 @@ def to_layer(
     input_radix: int,
     output_radix: int,
     activation_width: int,
+    weight_width: int = 16,
     accumulator_width: int,
     kind: type[Weighted] = FullyConnected,
     **fields: Any,
@@ -115,6 +116,8 @@ def to_layer(
         has fewer, as there is nothing to be had from bits that are always 0.
     activation_width : int
         Bits of the activations.
+    weight_width : int
+        Bits that a shared value may have, 8 to 16.
     accumulator_width : int
         Bits that the accumulator may have.
     kind : type of Weighted
@@ -139,7 +142,7 @@ def to_layer(
         radix = input_radix + weight_radix
         values = np.rint(exact * 2.0**weight_radix)
         start = np.rint(bias.astype(np.float64) * 2.0**radix)
-        if np.abs(values).max() > INT16.max or np.abs(start).max() > INT32.max:
+        if np.abs(values).max() > limits(weight_width)[1] or np.abs(start).max() > INT32.max:
             continue
         if radix - output_radix > MAX_SHIFT:
             continue

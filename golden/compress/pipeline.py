@@ -286,6 +286,7 @@ class _Run:
             name=self.recipe.name,
             bits=dict(zip(model.layers, self.recipe.share.bits, strict=True)),
             activation_width=options.activation_width,
+            weight_width=options.weight_width,
             accumulator_width=options.accumulator_width,
         )
         path = self.work_dir / "image.prunus"

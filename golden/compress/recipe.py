@@ -237,6 +237,9 @@ class Image:
     ----------
     activation_width : int
         Bits of an activation, 8 or 16.
+    weight_width : int
+        Bits of a shared value, 8 to 16. A Winograd unit takes 14 with tiles of 2, and 12 with
+        tiles of 4.
     accumulator_width : int
         Bits that no accumulator may ever need more of, whatever the input.
     calibration_samples : int
@@ -244,6 +247,7 @@ class Image:
     """
 
     activation_width: int = _key(_one_of(8, 16), default=16)
+    weight_width: int = _key(_integer(8, 16), default=16)
     accumulator_width: int = _key(_integer(16, 48), default=36)
     calibration_samples: int = _key(_integer(1, 1 << 20), default=1000)
 

@@ -111,15 +111,14 @@ class Feed(wiring.Component):
         with m.If(asked):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(last):
-                with m.Switch(kind):
-                    with m.Case(Kind.BIAS):
-                        m.d.sync += [kind.eq(Kind.VALUE), left.eq(1 << p.code_width)]
-                    with m.Case(Kind.VALUE):
-                        m.d.sync += [kind.eq(Kind.BEAT), left.eq(layer.beats)]
-                        m.d.sync += layer.first.eq(address + 1)
-                    with m.Case(Kind.BEAT):
-                        m.d.sync += [address.eq(layer.first), left.eq(layer.beats)]
-                        m.d.sync += [bands.eq(bands - 1), active.eq(~last_band)]
+                m.d.sync += left.eq(layer.beats)
+                with m.If(kind == Kind.BIAS):
+                    m.d.sync += [kind.eq(Kind.VALUE), left.eq(1 << p.code_width)]
+                with m.Elif(kind == Kind.VALUE):
+                    m.d.sync += [kind.eq(Kind.BEAT), layer.first.eq(address + 1)]
+                with m.Else():
+                    m.d.sync += [address.eq(layer.first), bands.eq(bands - 1)]
+                    m.d.sync += active.eq(~last_band)
         with m.If(self.layer.ready):
             m.d.sync += [layer.eq(self.layer.payload), active.eq(self.layer.valid)]
             m.d.sync += [kind.eq(Kind.BIAS), address.eq(self.layer.p.first)]

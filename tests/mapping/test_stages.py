@@ -26,7 +26,7 @@ from hdl.maps.conductor import Stage, Work
 from hdl.maps.fold import Operation
 from mapping import plan
 from mapping.maps import places
-from sim.graphs import graph
+from sim.graphs import convolutions, graph
 
 _LARGE = {
     "weight_depth": 1 << 12,
@@ -42,6 +42,11 @@ DEVICES = {
     "wide": Configuration(elements=8, scan_width=2, ways=2, row_depth=2, **_LARGE),
     "one": Configuration(elements=1, scan_width=1, row_depth=64, **_LARGE),
     "long": Configuration(elements=8, scan_width=4, activation_width=8, row_depth=32, **_LARGE),
+    # With a unit for 3x3 convolutions.
+    "f2": Configuration(elements=2, scan_width=2, winograd_tile=2, **_LARGE),
+    "f4": Configuration(
+        elements=4, scan_width=4, activation_width=8, winograd_tile=4, winograd_kernels=3, **_LARGE
+    ),
 }
 
 
@@ -106,6 +111,8 @@ class Machine:
         if one.work is Work.FOLD:
             folding = one.fields["folding"]
             return np.array([_folded(words[w], inside, folding) for w, inside in windows])
+        if one.work is Work.WINOGRAD:
+            return self._convolved(one, words)
         layer, laid = one.plan.layer, one.plan
         number = self.laid.network.shifts[one.layer]
         vectors = words.reshape(-1, laid.columns)
@@ -116,6 +123,49 @@ class Machine:
         low = 0 if layer.activation == "relu" else -high - 1
         made[:, laid.outputs] = np.clip(_rounded(sums, number), low, high)
         return made.reshape(-1, self.c.scan_width)
+
+    def _convolved(self, one, words):
+        """As the Winograd unit does it, but directly, and from what its memory has."""
+        p, lanes = self.c.winograd, self.c.scan_width
+        task, tile = one.fields["winograd"], p.tile
+        told, first = task["layer"], task["first"]
+        channels, kernels = told["channels"], told["kernels"]
+        height, width = told["height"], told["width"]
+        # Of all stages' items, as the device has them.
+        items = np.concatenate([x.winograd.items for x in self.laid.stages if x.winograd])[first:]
+        biases = items[:kernels].astype(np.uint32).view(np.int32)
+        codebook = items[kernels : kernels + (1 << p.code_width)]
+        codebook = (codebook ^ (1 << p.weight_width - 1)) - (1 << p.weight_width - 1)
+        beats = items[kernels + len(codebook) :][: task["beats"]]
+        codes = beats[:, None] >> p.code_width * np.arange(9) & (1 << p.code_width) - 1
+        weights = np.zeros((kernels, channels, 3, 3), np.int64)
+        for group in range(0, kernels, p.kernels):
+            size = min(p.kernels, kernels - group)
+            mine = codebook[codes[group * channels :][: size * channels]]
+            weights[group : group + size] = mine.reshape(channels, size, 3, 3).swapaxes(0, 1)
+
+        high, wide = -(-height // tile), -(-width // tile)
+        picture = words.reshape(high, wide, -1, tile, tile, lanes).transpose(2, 5, 0, 3, 1, 4)
+        picture = picture.reshape(-1, high * tile, wide * tile)[:channels, :height, :width]
+        sums = (
+            torch.nn.functional.conv2d(
+                torch.from_numpy(picture[None].astype(np.float64)),
+                torch.from_numpy(weights.astype(np.float64)),
+                padding=told["pads"],
+            )[0]
+            .numpy()
+            .astype(np.int64)
+            + biases[:, None, None]
+        )
+        made = np.clip(_rounded(sums, told["shift"]), told["low"], told["high"])
+        _, down, right = made.shape
+        rows, columns = -(-down // tile), -(-right // tile)
+        places = -(-kernels // lanes)
+        whole = np.full((places * lanes, rows * tile, columns * tile), 99)
+        whole[kernels:] = 0
+        whole[:kernels, :down, :right] = made
+        parts = whole.reshape(places, lanes, rows, tile, columns, tile)
+        return parts.transpose(2, 4, 0, 3, 5, 1).reshape(-1, lanes)
 
 
 def _folded(words, inside, folding):
@@ -174,6 +224,18 @@ def test_every_layer(device, seed, layers):
         assume(False)
     if laid.stages:
         check(laid, inputs_for(network, seed))
+
+
+@pytest.mark.parametrize("device", ["f2", "f4"])
+def test_convolutions(device):
+    """On the unit for these, wherever that is faster."""
+    on_unit = 0
+    for seed in range(60):
+        network = convolutions(DEVICES[device], random.Random(seed))
+        laid = plan(network, DEVICES[device])
+        on_unit += sum(one.work is Work.WINOGRAD for one in laid.stages)
+        check(laid, inputs_for(network, seed))
+    assert on_unit > 60
 
 
 SAME = {"output_radix": 0, "activation": "none"}

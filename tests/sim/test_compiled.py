@@ -15,7 +15,7 @@ from mapping import Plan, plan
 from mapping.plan import _lay_out
 from mapping.stages import predict_stages
 from sim.compiled import CompiledModel
-from sim.graphs import fitting
+from sim.graphs import convolutions, fitting
 
 _SMALL = {"weight_depth": 4096, "column_depth": 512, "activation_depth": 256, "bias_depth": 512}
 DEVICES = {
@@ -380,6 +380,7 @@ STAGES = {
         activation_depth=512,
         map_depth=2048,
         layer_depth=32,
+        winograd_tile=2,
     ),
     "outside": Configuration(
         elements=3,
@@ -391,6 +392,8 @@ STAGES = {
         activation_depth=510,
         map_depth=3000,
         map_reads=9,
+        winograd_tile=4,
+        winograd_kernels=2,
     ),
 }
 
@@ -405,8 +408,10 @@ def test_stages(device):
     c = STAGES[device]
     late = []
     with CompiledModel(c) as model:
-        for seed in range(60):
-            laid = fitting(c, random.Random(seed), layers=12)
+        for seed in range(120):
+            # By turns, for the unit for convolutions too.
+            options = {"make": convolutions} if seed % 2 else {"layers": 12}
+            laid = fitting(c, random.Random(seed), **options)
             network = laid.network
             inputs = inputs_for(np.random.default_rng(seed), network, 3)
             model.load(laid)
@@ -422,7 +427,7 @@ def test_stages(device):
             np.testing.assert_array_equal(model.run(inputs).outputs, expected)
     if device == "chip":
         late = np.array(late)
-        assert len(late) > 400
+        assert len(late) > 900
         assert late.min() >= 0
         assert late.max() <= 10
         assert (late > 0).mean() < 0.05

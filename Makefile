@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 .PHONY: help demo test clean tools
 
 help:
-	@echo "make demo    train, compress and simulate a small network; ends with tables and paths"
+	@echo "make demo    train, compress and simulate two small networks; ends with tables and paths"
 	@echo "make test    run the linter, the type checker and all tests"
 	@echo "make clean   remove what the others have made here"
 

@@ -53,14 +53,14 @@ EYERISS = {"products": 666e6, "elements": 168, "cycles": 200e6 / 35}
 
 
 def layers(laid: Plan, tensors: list[np.ndarray], cycles: list[int]) -> list[dict[str, Any]]:
-    """A row for each layer that is shown; ``tensors`` are the input and what each layer makes."""
+    """A row for each layer that is shown; ``tensors`` are the picture and what each layer makes."""
     network, elements = laid.network, laid.configuration.elements
     rows = []
     for number, taken in zip(laid.shown, cycles, strict=True):
         layer = network.layers[number]
         products = dense = 0
         if isinstance(layer, Weighted):
-            active = (window_inputs(network, number, tensors) != 0).sum(axis=0)
+            active = (window_inputs(network, number, tensors) != 0).sum(axis=(0, 1))
             products = int(active @ np.diff(matrix(layer).column_starts))
             dense = math.prod(network.shapes[number + 1]) * layer.inputs
         rows.append(
@@ -88,7 +88,7 @@ def measure(path: Path, photograph: str, clock: float) -> dict[str, Any]:
         best = int(published.module(picture).argmax())
     given = quantise(picture.movedim(1, 3).flatten(1), network.input_radix, WIDTH)
     golden = [given, *(outputs for _, outputs in golden_run(network, given))]
-    tensors = [one.flatten().numpy() for one in golden]
+    tensors = [one.numpy() for one in golden]
     laid = plan(network, PRESETS[DEVICE])
     print("building the model of the hardware", file=sys.stderr, flush=True)
     with CompiledModel(laid.configuration) as model:
@@ -114,7 +114,7 @@ def measure(path: Path, photograph: str, clock: float) -> dict[str, Any]:
             "cycles": run.cycles,
             "per_cycle": totals["dense"] / run.cycles / elements,
         },
-        "activations_compared": sum(len(tensors[number + 1]) for number in laid.shown),
+        "activations_compared": sum(tensors[number + 1].size for number in laid.shown),
         "clock_mhz": clock,
         "frames_per_second": clock * 1e6 / run.cycles,
         "eyeriss_per_cycle": EYERISS["products"] / EYERISS["cycles"] / EYERISS["elements"],
@@ -126,7 +126,7 @@ def _check(
     network: Network, laid: Plan, taps: list[np.ndarray], tensors: list[np.ndarray], best: int
 ) -> None:
     for number, found in zip(laid.shown, taps, strict=True):
-        if not np.array_equal(found[0], tensors[number + 1]):
+        if not np.array_equal(found, tensors[number + 1]):
             raise MismatchError(f"layer {network.layers[number].name!r}: not the golden model's")
     if int(tensors[-1].argmax()) != best:
         raise MismatchError(f"class {int(tensors[-1].argmax())}, not the float network's {best}")

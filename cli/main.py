@@ -22,7 +22,7 @@ __all__ = ["VERBS", "main", "prunus"]
 # A verb is imported when it is used, so that the help of the others does not wait for it.
 VERBS = {
     "doctor": "Say what is installed, and how to get what is not.",
-    "demo": "Train, compress and simulate a small network, all in one.",
+    "demo": "Train, compress and simulate two small networks, all in one.",
     "compress": "Make a compressed network from a recipe.",
     "info": "Say what a compressed network consists of.",
     "explain": "Say how a compressed network lies on a device.",

@@ -126,6 +126,8 @@ def _cycles(simulation: dict[str, Any]) -> Figure:
     device = simulation["device"]
     figure, axes = _figure(f"Cycles per vector on {device['elements']} processing elements")
     layers = simulation["layers"]
+    # Room for the names of many layers.
+    figure.set_figwidth(max(figure.get_figwidth(), 2 + 1.4 * len(layers)))
     kinds = (
         ("ideal", "ideal_cycles", _SKY),
         ("predicted", "predicted_cycles", _ORANGE),

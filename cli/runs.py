@@ -20,9 +20,11 @@ __all__ = [
     "run_judge",
 ]
 
-# Vectors at a time. The predictor takes memory for each of them times elements times columns.
+# Vectors at a time. The predictor takes memory for each of them times elements times columns; with
+# feature maps also times windows, so there it is activations at a time.
 _GOLDEN = 1000
 _PREDICTED = 100
+_PREDICTED_ACTIVATIONS = 2**17
 
 
 class Golden(NamedTuple):
@@ -116,12 +118,15 @@ def predict_run(
     from mapping.cycles import predict, useful
 
     parts = []
+    tensors = [vectors, *(one.outputs for one in layers)]
     inputs = activations(plan.network, vectors, layers)
+    step = _PREDICTED
+    if plan.stages:
+        step = max(1, min(step, _PREDICTED_ACTIVATIONS // plan.network.activations))
     with output.progress("predicted cycles", len(vectors)) as advance:
-        for first, last in _slices(len(vectors), 1 if plan.stages else _PREDICTED):
+        for first, last in _slices(len(vectors), step):
             if plan.stages:
-                tensors = [tensor[first] for tensor in (vectors, *(one.outputs for one in layers))]
-                parts.append(_predict_stages(plan, tensors))
+                parts.append(_predict_stages(plan, [one[first:last] for one in tensors]))
             else:
                 taken = [one[first:last] for one in inputs]
                 found = predict(plan, taken)
@@ -132,26 +137,22 @@ def predict_run(
 
 
 def _predict_stages(plan: "Plan", tensors: "list[np.ndarray]") -> "tuple[np.ndarray, ...]":
-    """The fields of :class:`Predicted` for one vector."""
+    """The fields of :class:`Predicted` for as many vectors as ``tensors`` have."""
     import numpy as np
 
     from mapping.stages import predict_stages
 
     found = predict_stages(plan.stages, plan.network, plan.configuration, tensors)
-    nothing = np.zeros(plan.configuration.elements, np.int64)
-    cycles, padding, busy = [], [], []
-    for number in plan.shown:
-        taken, done = found[number]
-        cycles.append(taken)
-        busy.append(nothing if done is None else done.busy.sum(axis=(0, 1)))
-        padding.append(0 if done is None else int(done.padding.sum()))
+    shape = len(tensors[0]), len(plan.shown), plan.configuration.elements
+    cycles = np.zeros(shape[:2], np.int64)
+    busy, padding = np.zeros((2, *shape), np.int64)
+    for place, number in enumerate(plan.shown):
+        cycles[:, place], done = found[number]
+        if done is not None:
+            busy[:, place] = done.busy.sum(axis=(1, 2))
+            padding[:, place] = done.padding.sum(axis=(1, 2))
     # A product of two non-zeros keeps an element busy for a cycle.
-    return (
-        np.array([cycles]),
-        np.array([padding]),
-        np.array([[int(one.sum()) for one in busy]]),
-        np.array([busy]),
-    )
+    return cycles, padding.sum(axis=2), busy.sum(axis=2), busy
 
 
 def _slices(total: int, step: int) -> Iterator[tuple[int, int]]:

@@ -34,6 +34,7 @@ __all__ = [
     "fastest",
     "predict",
     "predict_stream",
+    "predict_streams",
     "useful",
 ]
 
@@ -97,7 +98,27 @@ def predict_stream(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
 
     This takes as long as all the vectors one after another: some 10,000 cycles a second.
     """
-    batch, depth = len(activations[0]), len(plan.layers)
+    found = predict_streams(plan, [np.asarray(vectors)[None] for vectors in activations])
+    return Prediction(*(array[0] for array in vars(found).values()))
+
+
+def predict_streams(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
+    """As :func:`predict_stream`, for several streams, each by itself.
+
+    It takes little more time than one of them.
+
+    Parameters
+    ----------
+    plan : Plan
+    activations : list of ndarray of int, ``(streams, batch, layer.inputs)``
+
+    Returns
+    -------
+    Prediction
+        Its arrays have the streams as one more axis, the first.
+    """
+    streams, batch, _ = activations[0].shape
+    depth = len(plan.layers)
     together = 2 if len(plan.lines) == depth else 1
     runs: list[_Run] = []
     places: list[int] = []
@@ -105,12 +126,12 @@ def predict_stream(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
         sources = dict.fromkeys(range(first, min(first + together, batch)), range(0))
         for index in range(depth):
             for vector in sources:
-                nonzero = np.asarray(activations[index])[[vector]] != 0
+                nonzero = activations[index][:, vector] != 0
                 sources[vector] = _begin(runs, plan.layers, index, nonzero, sources[vector])
                 places += [vector * depth + index] * len(sources[vector])
     found = _simulate(plan.layers, plan.configuration, runs, places)
     return Prediction(
-        *(array.reshape(batch, depth, *array.shape[2:]) for array in vars(found).values())
+        *(array.reshape(streams, batch, depth, *array.shape[2:]) for array in vars(found).values())
     )
 
 

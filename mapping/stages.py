@@ -25,7 +25,7 @@ from hdl.maps.conductor import Stage, Work
 from hdl.maps.fold import Fold
 from hdl.maps.walk import Route
 from mapping.convolve import WinogradPlan, blocks, lay_out_winograd, positions, takes
-from mapping.cycles import ACTIVITY, Prediction, expected, fastest, predict_stream
+from mapping.cycles import ACTIVITY, Prediction, expected, fastest, predict_streams
 from mapping.layer import LayerPlan, Order, lay_out
 from mapping.maps import (
     Loop,
@@ -175,12 +175,12 @@ def predict_stages(
     network: Network,
     configuration: Configuration,
     tensors: Sequence[np.ndarray],
-) -> dict[int, tuple[int, Prediction | None]]:
-    """Cycles of each layer that takes any, for one vector, as the device counts them.
+) -> dict[int, tuple[np.ndarray, Prediction | None]]:
+    """Cycles of each layer that takes any, for vectors one at a time, as the device counts them.
 
     They are right if a word of a map is read as soon as it can be, as on the chip; memory outside
     may take longer. A convolution is the same matrix for one window after another, so what is said
-    of vectors that follow each other is true of these (:func:`~mapping.cycles.predict_stream`);
+    of vectors that follow each other is true of these (:func:`~mapping.cycles.predict_streams`);
     that the first words are still to be read then may make a handful of cycles.
 
     Parameters
@@ -189,60 +189,61 @@ def predict_stages(
         Of the network on the device.
     network : Network
     configuration : Configuration
-    tensors : sequence of ndarray of int, ``(activations,)``
+    tensors : sequence of ndarray of int, ``(batch, activations)``
         The network's input, and what each layer makes of it.
 
     Returns
     -------
     dict of int to tuple
-        By layer of the network: cycles, and what the elements do in them if the layer has weights,
-        window by window.
+        By layer of the network: cycles, int64 ``(batch,)``, and what the elements do in them if the
+        layer has weights, a stream of windows for each vector.
     """
     latency = Fold(**maps.folding(configuration)).latency
-    found: dict[int, tuple[int, Prediction | None]] = {}
+    found: dict[int, tuple[np.ndarray, Prediction | None]] = {}
+    nothing = np.zeros(len(tensors[0]), np.int64)
     for one in stages:
         if one.layer is None or one.work is Work.COPY:
             continue
-        cycles, done = found.get(one.layer, (0, None))
+        cycles, done = found.get(one.layer, (nothing, None))
         if one.winograd is not None:
-            cycles += one.winograd.cycles
+            cycles = cycles + one.winograd.cycles
         elif one.plan is None:
             longest = max(one.window, configuration.scan_width)
-            cycles += (one.blocks - 1) * longest + one.window + latency + _FOLDED
+            cycles = cycles + (one.blocks - 1) * longest + one.window + latency + _FOLDED
         else:
             inputs = window_inputs(network, one.layer, tensors)
-            done = predict_stream(
+            done = predict_streams(
                 _Single((one.plan,), configuration, (0,) * one.plan.tiles), [inputs]
             )
             # Of a layer in tiles, the last one's words.
             drained = one.plan.tile_positions // configuration.scan_width
-            cycles += int(done.cycles.sum()) + drained + _SPARSE
+            cycles = cycles + done.cycles.sum(axis=(1, 2)) + drained + _SPARSE
         found[one.layer] = cycles, done
     return found
 
 
 def window_inputs(network: Network, number: int, tensors: Sequence[np.ndarray]) -> np.ndarray:
-    """What a layer with weights takes, window by window, ``(windows, columns)``.
+    """What a layer with weights takes, window by window, ``(batch, windows, columns)``.
 
     Parameters
     ----------
     network : Network
     number : int
         Which layer.
-    tensors : sequence of ndarray of int, ``(activations,)``
+    tensors : sequence of ndarray of int, ``(batch, activations)``
         As of :func:`predict_stages`.
     """
     layer, (source,) = network.layers[number], network.sources[number]
+    taken = tensors[source]
     if not isinstance(layer, Convolution):
-        return tensors[source].reshape(1, -1)
-    height, width, channels = network.shapes[source]
+        return taken[:, None]
+    shape = network.shapes[source]
     top, left, bottom, right = layer.padding
-    padded = np.pad(
-        tensors[source].reshape(height, width, channels), ((top, bottom), (left, right), (0, 0))
-    )
-    views = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(0, 1))
-    views = views[:: layer.stride[0], :: layer.stride[1]]
-    return views.transpose(0, 1, 3, 4, 2).reshape(-1, layer.kernel[0] * layer.kernel[1] * channels)
+    padded = np.pad(taken.reshape(-1, *shape), ((0, 0), (top, bottom), (left, right), (0, 0)))
+    views = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))
+    views = views[:, :: layer.stride[0], :: layer.stride[1]]
+    columns = layer.kernel[0] * layer.kernel[1] * shape[2]
+    return views.transpose(0, 1, 2, 4, 5, 3).reshape(len(taken), -1, columns)
 
 
 class _Single(NamedTuple):

@@ -13,7 +13,7 @@ from golden.nets.random import random_network
 from golden.network import run
 from hdl.configuration import PRESETS, Configuration
 from mapping import Plan, plan
-from mapping.cycles import predict, predict_stream, useful
+from mapping.cycles import predict, predict_stream, predict_streams, useful
 from mapping.plan import _lay_out
 from sim.compiled import CompiledModel
 
@@ -156,6 +156,22 @@ def test_stream_equal_to_the_rtl(model, case, batch):
     for field in FIELDS:
         counted = getattr(predicted, field).sum(axis=(0, 1))
         assert counted.tolist() == report.counters[field].tolist(), field
+
+
+@pytest.mark.parametrize("device", [DEVICE, WAYS], ids=["one way", "two ways"])
+def test_streams_do_not_disturb_each_other(device):
+    """Each takes the cycles that it takes by itself, however long the others are."""
+    rng = np.random.default_rng(3)
+    network = random_network(rng, shape=(60, 30, 10), density=0.3)
+    laid = plan(network, device)
+    streams = [
+        activations_of(network, inputs_of(rng, network, 5, density)) for density in (0.1, 0.5, 1)
+    ]
+    together = predict_streams(laid, [np.stack(layer) for layer in zip(*streams, strict=True)])
+    for index, stream in enumerate(streams):
+        alone = predict_stream(laid, stream)
+        for field in ("cycles", *FIELDS):
+            assert np.array_equal(getattr(together, field)[index], getattr(alone, field)), field
 
 
 def check(model, laid, inputs):

@@ -154,7 +154,7 @@ class Accelerator(wiring.Component):
         if c.stages:
             self._stages(m, loader, sequencer, inputs, outputs, given, takes, idle, quiet & ~begins)
 
-        # The memories of the elements are far apart, so a register stands in front of each.
+        # Which memory of which element it is for is found a cycle before it is sent there.
         write = loader.write
         stores = {Space.WEIGHTS: Store.WEIGHTS, Space.COUNTS: Store.COUNTS}
         for n in range(c.elements):

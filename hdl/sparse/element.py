@@ -18,13 +18,13 @@ __all__ = ["COUNTERS", "Control", "Element", "Load", "Store"]
 COUNTERS = ("busy", "blocked", "padding")
 
 
-class Store(enum.Enum, shape=2):
-    """Memories of an element."""
+class Store(enum.Flag, shape=3):
+    """Memories of an element, each with a bit of its own."""
 
     NONE = 0
     WEIGHTS = 1
     COUNTS = 2
-    CODEBOOK = 3
+    CODEBOOK = 4
 
 
 class Load(data.StructLayout):
@@ -180,15 +180,17 @@ class Element(wiring.Component):
         wiring.connect(m, queue.o, fetch.i)
         wiring.connect(m, fetch.o, decode.i)
 
+        # Elements are far from each other.
+        load = delayed(m, self.load, cycles=1, name="load")
         for store, port in (
             (Store.WEIGHTS, fetch.load),
             (Store.COUNTS, counts.load),
             (Store.CODEBOOK, accumulate.load),
         ):
             m.d.comb += [
-                port.addr.eq(self.load.address),
-                port.data.eq(self.load.data),
-                port.en.eq(self.load.store == store),
+                port.addr.eq(load.address),
+                port.data.eq(load.data),
+                port.en.eq((load.store & store) != Store.NONE),
             ]
 
         # Events are counted a cycle late, and so from registers.

@@ -263,6 +263,9 @@ def _memories(plan: "Plan") -> list[dict[str, Any]]:
     if plan.stages:
         used["words of feature maps"] = ("map_depth", plan.map_words)
         used["stages"] = ("stage_depth", len(plan.stages))
+    if c.winograd is not None:
+        items = sum(len(one.winograd.items) for one in plan.stages if one.winograd is not None)
+        used["weights of the Winograd unit"] = ("winograd_depth", items)
     return [
         {
             "memory": memory,

@@ -113,7 +113,7 @@ def test_does_not_fit(run, tmp_path):
         "  layer 'fc1', in 2 tiles: activation_depth must be at least 1200, not 1024\n"
     ) in stderr
     assert "\n  with a row_depth of 175, not 128, no layer would be in tiles\n" in stderr
-    assert stderr.endswith("it fits pe16, pe32, pe64, cnn16, cnn64\n")
+    assert stderr.endswith("it fits pe16, pe32, pe64, cnn16, cnn64, cnn64-f2\n")
     error = json.loads(run("explain", path, "--device", "pe4", "--json", code=4).stdout)["error"]
     assert error["exit_code"] == 4
 

@@ -165,4 +165,4 @@ def test_device_without_maps(run, image):
             "'conv1' (convolution), 'max' (max), 'mean' (average), 'cat' (concatenate), "
             "'conv2' (convolution)\n"
         ) in stderr
-        assert stderr.endswith("it fits cnn16, cnn64\n")
+        assert stderr.endswith("it fits cnn16, cnn64, cnn64-f2\n")

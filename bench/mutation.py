@@ -29,7 +29,10 @@ _COMPARISONS = {
 }
 # In a shape, what makes it narrower: one that is wider holds the same.
 _NARROWER = (ast.Add, ast.Mult, ast.LShift)
-_SHAPES = {"In", "Out", "Signal", "signed", "unsigned", "Memory", "Signature", "__init__"}
+_SHAPES = {
+    *("In", "Out", "Signal", "signed", "unsigned"),
+    *("Memory", "Signature", "StructLayout", "__init__"),
+}
 _BRANCHES = {"If", "Elif"}
 _HANDSHAKE = re.compile(r"(^|_)(valid|ready|hold|en)$")
 _CALLS = {"connect", "begin"}

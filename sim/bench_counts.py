@@ -18,13 +18,16 @@ Step = tuple[int, dict[str, int]]
 
 
 def random_counts(unit: Unit) -> list[int]:
-    """Entries of every column: none, as many as can be, or some, and no more than fit together."""
+    """Entries of every column, no more than fit together: none, as many as can be, or some.
+
+    Often two, which are in one word or in two.
+    """
     component = unit.component
     left = component.weight_depth
     counts = []
     for _ in range(component.depth * component.scan_width):
         most = (1 << component.count_width) - 1
-        count = random.choice([0, 0, most, random.randint(0, most)])
+        count = random.choice([0, 0, 2, most, random.randint(0, most)])
         counts.append(min(count, left))
         left -= counts[-1]
     return counts

@@ -330,6 +330,28 @@ async def drains_a_bank_while_it_works(dut: Any, name: str) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES)
+async def counts_blocked_cycles_while_running(dut: Any, name: str) -> None:
+    """Those in which it holds up the scan, but only with ``running``."""
+    driver = await begin(dut, name)
+    c = driver.c
+    columns = 8 * c.scan_width
+    rows = min(c.row_depth, (1 << c.count_width) - 1, c.weight_depth // columns)
+    layer = Layer([[1] * rows] * columns, least_delta(driver), 0)
+    await driver.load(layer.entries())
+    await driver.count()
+    driver.tell(Origin.FIRST, 0, layer, [1] * columns)
+    holds = driver.blocked = 0
+    while driver.under_way(0):
+        driver.control["running"] = random.getrandbits(1)
+        await driver.cycle()
+        holds += int(driver.unit.hold.value)
+    driver.control["running"] = 0
+    assert 0 < driver.blocked < holds
+    assert (await driver.count())["blocked"] == driver.blocked
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
 async def counters_form_a_chain(dut: Any, name: str) -> None:
     """What is shifted in comes out behind the counters; they saturate."""
     driver = await begin(dut, name)

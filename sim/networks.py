@@ -146,6 +146,11 @@ def _full(c: Configuration) -> list[np.ndarray]:
     return [first, last]
 
 
+def _longest(c: Configuration) -> list[np.ndarray]:
+    """A vector for which all ways together have just enough counts."""
+    return [_matrix(2, c.ways * c.column_depth, 0.3)]
+
+
 def _tiles(c: Configuration) -> list[np.ndarray]:
     """More rows than the elements hold at a time: in each layer, or the last one, as they fit."""
     most = c.elements * c.row_depth
@@ -163,5 +168,6 @@ KINDS: dict[str, Callable[[Configuration], list[np.ndarray]]] = {
     "dense": _dense,
     "escapes": _escapes,
     "full": _full,
+    "longest": _longest,
     "tiles": _tiles,
 }

@@ -108,7 +108,7 @@ ODD = Configuration(
     count_width=5,
     queue_depth=9,
     weight_depth=330,
-    column_depth=90,
+    column_depth=99,
     row_depth=13,
     codebook_depth=100,
     bias_depth=99,
@@ -197,6 +197,12 @@ _SEGMENT = Segment(64, 3, 8)
 _WORD = data.ArrayLayout(signed(5), 3)
 
 
+class _OnePort(Fetch):
+    """With the memory that it has if that is large."""
+
+    ONE_PORT = 0
+
+
 def _each(name, unit):
     """``unit`` for each of the configurations."""
     configurations = {"one": ONE, "wide": WIDE, "split": SPLIT, "odd": ODD}
@@ -267,15 +273,18 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
         for depth in (8, 9, 32)
     },
     "fetch": {
-        "fetch_short": partial(
-            Fetch,
+        f"fetch_{name}": partial(
+            unit,
             weight_depth=34,
             entry_width=5,
             count_width=3,
             row_depth=11,
             code_width=4,
             activation_width=8,
-        ),
+        )
+        for name, unit in (("short", Fetch), ("port", _OnePort))
+    }
+    | {
         "fetch_long": partial(
             Fetch,
             weight_depth=256,

@@ -72,8 +72,11 @@ CHECKS = {
     "run": ("counts", "drain:drain_split", "drain", *_ELEMENT, *_WHOLE),
     "scan": ("scan", *_WHOLE),
     "conductor": ("staged:staged_chip", "staged"),
+    "convolve": ("staged:staged_chip", "staged"),
+    "feed": ("feed", "staged:staged_chip", "staged"),
     "fold": ("fold", "maps", "tests/formal/test_maps.py::test_fold_has_room"),
     "maps": ("staged:staged_chip", "staged"),
+    "transpose": ("transpose", "staged:staged_chip", "staged"),
     "memory": ("memory", "external", "maps", "tests/formal/test_maps.py::test_external_has_room"),
     "walk": ("walk", "maps", "tests/formal/test_maps.py::test_walk_is_loops"),
 }

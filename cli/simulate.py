@@ -186,10 +186,11 @@ def simulate(
 
     elements = plan.configuration.elements
     escapes = {number: one.padding for number, one in zip(plan.numbers, plan.layers, strict=True)}
+    engines = {one.layer: one.work.name.lower() for one in plan.stages}
     layers = [
         {
             "name": plan.network.layers[number].name,
-            "engine": "sparse" if number in escapes else "fold",
+            "engine": engines.get(number, "sparse"),
             "cycles": report.cycles[index] / len(given),
             "ideal_cycles": float(predicted.useful[:, index].mean()) / elements,
             "macs": float(predicted.useful[:, index].mean()),

@@ -465,7 +465,12 @@ def test_stages_on_the_page(name):
             expected.append((field, bits))
     assert _flat(Stage(c)) == expected
     assert spaces(c)[Space(STAGES)] == (32, -(-Stage(c).size // 32) * c.stage_depth)
-    assert [work.value for work in (Work.COPY, Work.SPARSE, Work.FOLD, Work.WINOGRAD)] == [0, 1, 2, 3]
+    assert [work.value for work in (Work.COPY, Work.SPARSE, Work.FOLD, Work.WINOGRAD)] == [
+        0,
+        1,
+        2,
+        3,
+    ]
     operations = Operation.GREATEST, Operation.SUM, Operation.ADD
     assert [operation.value for operation in operations] == [0, 1, 2]
 

@@ -44,6 +44,7 @@ def test_table_of_digit_recognizer():
     }
     document = {
         "activation_width": 16,
+        "weight_width": 16,
         "pictures": 10_000,
         "reference": {"accuracy": 0.9906, "validation": 0.996, "bytes": 1_564_968},
         "tolerance": 0.3,

@@ -62,7 +62,7 @@ def test_memories(written):
     # Two entries of 9 bits a word, 64 entries, two elements.
     assert (weights["width"], weights["depth"], weights["count"]) == (18, 32, 2)
     assert weights["bits"] == 18 * 32 * 2
-    assert found["prunus.engine.drain.biases"]["count"] == 1
+    assert found["prunus.engine.drain.biases.words"]["count"] == 1
     assert found["element.accumulate.bank_0"]["width"] == 36
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ _PORTS = {
     "tap": "activations of every layer as they come into being, to watch",
     "tap_valid": "whether there is a block of them",
 }
+# By patterns of their names.
 _MEMORIES = {
     "element.accumulate.bank_0": "sums of the rows of an element, of every other run",
     "element.accumulate.bank_1": "sums of the rows of an element, of the runs between",
@@ -48,13 +50,32 @@ _MEMORIES = {
     "element.queue.queue.memory": "segments that wait in front of an element",
     "prunus.between.front.memory": "those that are scanned next",
     "prunus.between.memory.words": "activations between two layers",
-    **{f"prunus.engine.blocks_{way}.memory": "blocks dealt to a scan" for way in range(16)},
+    "prunus.engine.blocks_*.memory": "blocks dealt to a scan",
     "prunus.engine.drain.biases.words": "biases, a block a word",
     "prunus.inputs.front.memory": "those that are scanned next",
     "prunus.inputs.memory.words": "vectors that wait",
+    "prunus.maps.conductor.cycles": "cycles that each stage took",
+    "prunus.maps.conductor.stages": "the stages of the network",
+    "prunus.maps.convolve.engine.collect.bands.memory": "bands of results that are to be put out",
+    "prunus.maps.convolve.engine.collect.blocks.memory": "blocks of results that leave",
+    "prunus.maps.convolve.engine.collect.memory_*.words": "results of tiles, two bands",
+    "prunus.maps.convolve.engine.drain_*.before": "sums at the end of the tile before",
+    "prunus.maps.convolve.engine.drain_*.biases.words": "biases of two convolutions",
+    "prunus.maps.convolve.engine.weights.codebook_*": "codebook values, a copy for each weight",
+    "prunus.maps.convolve.engine.windows.lane_*.memory.words": "blocks of the input, an activation",
+    "prunus.maps.convolve.feed.queue.memory": "weights on their way from their memory",
+    "prunus.maps.convolve.feed.ram.words": "weights, biases and codebooks of convolutions",
+    "prunus.maps.fold.queue.memory": "folded words that leave",
+    "prunus.maps.memory.answers.front.memory": "those that are next",
+    "prunus.maps.memory.answers.memory.words": "words from memory outside",
+    "prunus.maps.memory.places.front.memory": "those that are next",
+    "prunus.maps.memory.places.memory.words": "places whose words are on their way",
+    "prunus.maps.memory.queue.memory": "words of feature maps that were read",
+    "prunus.maps.memory.ram.words": "feature maps",
     "prunus.outputs.memory": "results that wait",
     "prunus.sequencer.cycles": "cycles that each layer or tile took",
     "prunus.sequencer.program": "the layers of the network, tile by tile",
+    "winograd_kernel.row_*.memory.words": "transformed weights of an output channel, two groups",
 }
 
 
@@ -210,7 +231,12 @@ def memories(text: str, top: str) -> list[dict[str, Any]]:
                     "depth": depth,
                     "count": count,
                     "bits": width * depth * count,
-                    "meaning": _MEMORIES.get(path, ""),
+                    "meaning": _meaning(path),
                 }
             )
     return result
+
+
+def _meaning(memory: str) -> str:
+    """What a memory has, or nothing if it is not the accelerator's."""
+    return next((said for name, said in _MEMORIES.items() if fnmatchcase(memory, name)), "")

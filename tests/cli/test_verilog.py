@@ -4,7 +4,9 @@ import re
 import pytest
 
 from cli.verilog import memories
+from hdl.accelerator import Accelerator
 from hdl.configuration import Configuration
+from hdl.verilog import convert
 from sim import toolchain
 
 DEVICE = "elements = 2\nscan_width = 2\nweight_depth = 64\nactivation_depth = 64\n"
@@ -64,6 +66,16 @@ def test_memories(written):
     assert weights["bits"] == 18 * 32 * 2
     assert found["prunus.engine.drain.biases.words"]["count"] == 1
     assert found["element.accumulate.bank_0"]["width"] == 36
+
+
+@pytest.mark.parametrize("reads", [0, 16])
+def test_memories_of_a_device_for_convolutions(reads):
+    c = Configuration(
+        elements=4, scan_width=2, ways=2, map_depth=64, map_reads=reads, winograd_tile=2
+    )
+    found = memories(convert(Accelerator(c), name="prunus"), "prunus")
+    assert not [memory["name"] for memory in found if not memory["meaning"]]
+    assert any("convolve" in memory["name"] for memory in found)
 
 
 def test_memories_are_counted_through_the_hierarchy():

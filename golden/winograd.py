@@ -9,6 +9,12 @@ where ``'`` transposes and ``*`` goes element by element. A, B and G are integer
 division is the last one, which leaves no remainder. Every sum before it may wrap around: if results
 fit W bits, and ``s**2`` is an odd number times ``2**k``, then W + k bits suffice throughout, since
 odd numbers have inverses modulo powers of two. :func:`widths` says how many bits each step takes.
+
+Weights can also be in the Winograd domain from the start, where more of them can be zero without a
+loss (Liu et al., "Efficient Sparse-Winograd Convolutional Neural Networks", ICLR 2018). These are
+any integers U, not what G makes of others, so that there is nothing to divide:
+
+    Y = A (U * (B d B')) A'
 """
 
 from collections.abc import Sequence
@@ -22,7 +28,18 @@ from torch import Tensor
 
 from golden.fixed import check_within, limits, requantise
 
-__all__ = ["PADDINGS", "POINTS", "Transform", "Widths", "convolve", "layer", "transform", "widths"]
+__all__ = [
+    "PADDINGS",
+    "POINTS",
+    "Transform",
+    "Widths",
+    "convolve",
+    "convolve_transformed",
+    "layer",
+    "phases",
+    "transform",
+    "widths",
+]
 
 POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
 """Points of F(m x m, 3 x 3), by m. Infinity is one more."""
@@ -30,7 +47,6 @@ POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
 PADDINGS = ("same", "valid")
 
 _TAPS = 3
-_MAX_WIDTH = 62
 
 Matrix = tuple[tuple[int, ...], ...]
 
@@ -215,27 +231,13 @@ def convolve(
               [6, 9, 9, 6],
               [4, 6, 6, 4]]]])
     """
-    _check(inputs, weights, padding, activation_width, weight_width)
+    _check(inputs, weights, padding, activation_width, weight_width, side=_TAPS)
     matrices = transform(tile)
     bits = widths(tile, activation_width, weight_width, inputs.shape[1])
-    b, g, a = (
-        torch.tensor(matrix, dtype=torch.int64)
-        for matrix in (matrices.inputs, matrices.weights, matrices.outputs)
-    )
-
-    pad = int(padding == "same")
-    height, width = (length + 2 * pad - _TAPS + 1 for length in inputs.shape[2:])
-    rows, columns = -(-height // tile), -(-width // tile)
-    edges = [
-        (pad, count * tile + _TAPS - 1 - length - pad)
-        for length, count in zip(inputs.shape[2:], (rows, columns), strict=True)
-    ]
-    image = torch.nn.functional.pad(inputs.to(torch.int64), (*edges[1], *edges[0]))
-    windows = image.unfold(2, matrices.size, tile).unfold(3, matrices.size, tile)
-
-    v = _wrap(torch.einsum("ir,bcyxrs,js->bcyxij", b, windows, b), bits.value)
+    g, a = (torch.tensor(matrix) for matrix in (matrices.weights, matrices.outputs))
+    v = _wrap(_values(inputs, tile, padding), bits.value)
     u = _wrap(torch.einsum("ir,kcrs,js->kcij", g, weights.to(torch.int64), g), bits.weight)
-    sums = torch.zeros((len(inputs), len(weights), rows, columns, *u.shape[2:]), dtype=torch.int64)
+    sums = torch.zeros((len(v), len(u), *v.shape[2:]), dtype=torch.int64)
     for channel in range(inputs.shape[1]):
         products = u[:, channel, None, None] * v[:, None, channel]
         sums = _wrap(sums + _wrap(products, bits.product), bits.accumulator)
@@ -244,8 +246,88 @@ def convolve(
     inverse = pow(matrices.odd, -1, 1 << bits.accumulator)
     # The product may wrap around in 64 bits as well: they are more.
     results = _wrap(scaled * _signed(inverse, bits.accumulator), bits.accumulator) >> matrices.shift
-    results = results.transpose(3, 4).reshape(*sums.shape[:2], rows * tile, columns * tile)
-    return results[:, :, :height, :width]
+    return _joined(results, inputs, padding)
+
+
+def convolve_transformed(
+    inputs: Tensor,
+    weights: Tensor,
+    *,
+    tile: int,
+    padding: str,
+    activation_width: int = 8,
+    weight_width: int = 8,
+) -> Tensor:
+    """3x3 convolution with stride 1, with weights in the Winograd domain: ``A (U * (B d B')) A'``.
+
+    Weights ``G g G'`` give ``scale**2`` times what :func:`convolve` gives for g.
+
+    Parameters
+    ----------
+    inputs, tile, padding, activation_width
+        As of :func:`convolve`.
+    weights : Tensor of a signed integer dtype, ``(kernels, channels, tile + 2, tile + 2)``
+        U, within ``weight_width`` bits.
+    weight_width : int
+        2 to 16 bits.
+
+    Returns
+    -------
+    Tensor of int64, ``(batch, kernels, height or height - 2, width or width - 2)``
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`convolve`.
+
+    Examples
+    --------
+    >>> ones = torch.ones(1, 1, 3, 4, dtype=torch.int64)
+    >>> centre = torch.tensor([[[[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]]])
+    >>> convolve_transformed(ones, centre, tile=2, padding="valid")
+    tensor([[[[4, 4]]]])
+    """
+    matrices = transform(tile)
+    _check(inputs, weights, padding, activation_width, weight_width, side=matrices.size)
+    values = _values(inputs, tile, padding)
+    assert (values.shape[1] << (weight_width - 1)) * int(values.abs().max()) < 1 << 53
+    # Exact in float64, where matrix products are fast: one for each of the positions.
+    sums = torch.einsum("kcij,bcyxij->bkyxij", weights.double(), values.double()).to(torch.int64)
+    a = torch.tensor(matrices.outputs)
+    return _joined(torch.einsum("pi,bkyxij,qj->bkyxpq", a, sums, a), inputs, padding)
+
+
+def phases(weights: Tensor, tile: int) -> Tensor:
+    """What weights in the Winograd domain do to the inputs of a tile.
+
+    Results at a distance of ``tile`` are a direct convolution with that stride, by a kernel of
+    ``tile + 2`` rows and columns; of these kernels there is one for each result of a tile.
+
+    Parameters
+    ----------
+    weights : Tensor of a signed integer dtype, ``(kernels, channels, tile + 2, tile + 2)``
+        U.
+    tile : int
+        A key of :data:`POINTS`.
+
+    Returns
+    -------
+    Tensor of int64, ``(kernels, tile, tile, channels, tile + 2, tile + 2)``
+
+    Examples
+    --------
+    >>> g = torch.tensor(transform(2).weights)
+    >>> kernel = g @ torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]]) @ g.T
+    >>> phases(kernel[None, None], 2)[0, 0, 1, 0] // 4
+    tensor([[0, 1, 2, 3],
+            [0, 4, 5, 6],
+            [0, 7, 8, 9],
+            [0, 0, 0, 0]])
+    """
+    matrices = transform(tile)
+    b, a = torch.tensor(matrices.inputs), torch.tensor(matrices.outputs)
+    both = torch.einsum("pi,ir->pir", a, b)
+    return torch.einsum("pir,kcij,qjs->kpqcrs", both, weights.to(torch.int64), both)
 
 
 def layer(
@@ -264,8 +346,11 @@ def layer(
 
     Parameters
     ----------
+    inputs, weights, tile, padding, activation_width, weight_width
+        As of :func:`convolve`; or as of :func:`convolve_transformed`, if weights have as many rows
+        and columns as are there.
     bias : Tensor of a signed integer dtype, ``(kernels,)``
-        Added to what :func:`convolve` gives for the other tensors.
+        Added to what these give.
     shift : int
         Fraction bits that an accumulator has more than an output activation, 0 to 62.
     activation : str
@@ -289,7 +374,8 @@ def layer(
         raise ValueError(
             f"bias must be of shape {tuple(weights.shape[:1])}, not {tuple(bias.shape)}"
         )
-    sums = convolve(
+    convolves = convolve if tuple(weights.shape[2:]) == (_TAPS, _TAPS) else convolve_transformed
+    sums = convolves(
         inputs,
         weights,
         tile=tile,
@@ -299,6 +385,28 @@ def layer(
     )
     sums = sums + bias.to(torch.int64)[:, None, None]
     return sums, requantise(sums, shift, *limits(activation_width, activation))
+
+
+def _values(inputs: Tensor, tile: int, padding: str) -> Tensor:
+    """V = B d B' of all tiles, ``(batch, channels, rows, columns, tile + 2, tile + 2)``."""
+    matrices = transform(tile)
+    pad = int(padding == "same")
+    edges = []
+    for length in inputs.shape[2:]:
+        count = -(-(length + 2 * pad - _TAPS + 1) // tile)
+        edges.append((pad, count * tile + _TAPS - 1 - length - pad))
+    image = torch.nn.functional.pad(inputs.to(torch.int64), (*edges[1], *edges[0]))
+    windows = image.unfold(2, matrices.size, tile).unfold(3, matrices.size, tile)
+    b = torch.tensor(matrices.inputs)
+    return torch.einsum("ir,bcyxrs,js->bcyxij", b, windows, b)
+
+
+def _joined(tiles: Tensor, inputs: Tensor, padding: str) -> Tensor:
+    """Feature maps of ``(batch, kernels, rows, columns, tile, tile)``, less what is beyond."""
+    batch, kernels, rows, columns, tile, _ = tiles.shape
+    whole = tiles.transpose(3, 4).reshape(batch, kernels, rows * tile, columns * tile)
+    lost = 0 if padding == "same" else _TAPS - 1
+    return whole[:, :, : inputs.shape[2] - lost, : inputs.shape[3] - lost]
 
 
 def _powers(points: Sequence[int], count: int) -> list[list[int]]:
@@ -361,7 +469,13 @@ def _wrap(numbers: Tensor, width: int) -> Tensor:
 
 
 def _check(
-    inputs: Tensor, weights: Tensor, padding: str, activation_width: int, weight_width: int
+    inputs: Tensor,
+    weights: Tensor,
+    padding: str,
+    activation_width: int,
+    weight_width: int,
+    *,
+    side: int,
 ) -> None:
     for name, tensor, width in (
         ("inputs", inputs, activation_width),
@@ -376,7 +490,7 @@ def _check(
             "inputs must be of shape (batch, channels, height, width), at least "
             f"{least} high and wide, not {tuple(inputs.shape)}"
         )
-    shape = (inputs.shape[1], _TAPS, _TAPS)
+    shape = (inputs.shape[1], side, side)
     if weights.dim() != 4 or tuple(weights.shape[1:]) != shape or not len(weights):
         expected = ", ".join(map(str, shape))
         raise ValueError(

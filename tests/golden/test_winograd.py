@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.fixed import limits
-from golden.winograd import PADDINGS, POINTS, Widths, convolve, layer, transform, widths
+from golden.winograd import (
+    PADDINGS,
+    POINTS,
+    Widths,
+    convolve,
+    convolve_transformed,
+    layer,
+    phases,
+    transform,
+    widths,
+)
 
 tiles = pytest.mark.parametrize("tile", POINTS)
 
@@ -283,6 +293,77 @@ def test_layer(tile, activation, shift):
     low, high = limits(8, activation)
     rounded = [round(Fraction(x, 2**shift)) for x in sums.flatten().tolist()]
     assert outputs.flatten().tolist() == [min(max(x, low), high) for x in rounded]
+
+
+def spread(outputs):
+    """Results of a tile ``[batch, kernels, tile, tile, rows, columns]`` at their places."""
+    batch, kernels, tile, _, rows, columns = outputs.shape
+    ordered = outputs.permute(0, 1, 4, 2, 5, 3)
+    return ordered.reshape(batch, kernels, rows * tile, columns * tile)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_transformed_matches_pytorch(data):
+    """Each result of a tile is a convolution with a stride, of a kernel found by plain Python."""
+    f = transform(data.draw(st.sampled_from(list(POINTS))))
+    padding = data.draw(st.sampled_from(PADDINGS))
+    least = 1 if padding == "same" else 3
+    batch, channels, kernels = (data.draw(st.integers(1, n)) for n in (2, 5, 4))
+    height, width = (data.draw(st.integers(least, 14)) for _ in range(2))
+    a, w = (data.draw(st.sampled_from([2, 8, 16])) for _ in range(2))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1 << 32)))
+    inputs, weights = (
+        torch.randint(*(n + k for k, n in enumerate(limits(bits))), shape, generator=generator)
+        for bits, shape in (
+            (a, (batch, channels, height, width)),
+            (w, (kernels, channels, f.size, f.size)),
+        )
+    )
+    steps = range(f.size)
+    kernel = torch.zeros(kernels, f.tile, f.tile, channels, f.size, f.size, dtype=torch.int64)
+    for i, j, p, q, r, s in itertools.product(steps, steps, *[range(f.tile)] * 2, steps, steps):
+        factor = f.outputs[p][i] * f.outputs[q][j] * f.inputs[i][r] * f.inputs[j][s]
+        kernel[:, p, q, :, r, s] += factor * weights[:, :, i, j]
+    assert torch.equal(phases(weights, f.tile), kernel)
+
+    pad = int(padding == "same")
+    image = torch.nn.functional.pad(inputs, (pad, pad + f.tile, pad, pad + f.tile))
+    found = torch.nn.functional.conv2d(image, kernel.flatten(0, 2), stride=f.tile)
+    expected = spread(found.unflatten(1, (kernels, f.tile, f.tile)))
+    rows, columns = height - 2 + 2 * pad, width - 2 + 2 * pad
+    results = convolve_transformed(
+        inputs, weights, tile=f.tile, padding=padding, activation_width=a, weight_width=w
+    )
+    assert torch.equal(results, expected[:, :, :rows, :columns])
+
+
+@tiles
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_transformed_is_a_multiple_of_direct(tile, padding):
+    f = transform(tile)
+    generator = torch.Generator().manual_seed(tile)
+    inputs = torch.randint(-128, 128, (2, 3, 9, 6), generator=generator)
+    weights = torch.randint(-128, 128, (4, 3, 3, 3), generator=generator)
+    g = torch.tensor(f.weights)
+    results = convolve_transformed(
+        inputs, g @ weights @ g.T, tile=tile, padding=padding, weight_width=14
+    )
+    assert torch.equal(results, f.scale**2 * direct(inputs, weights, padding))
+
+
+@tiles
+def test_layer_of_transformed(tile):
+    size = tile + 2
+    generator = torch.Generator().manual_seed(tile)
+    inputs = torch.randint(-128, 128, (2, 5, 6, 7), generator=generator)
+    weights = torch.randint(-128, 128, (2, 5, size, size), generator=generator)
+    bias = torch.tensor([1 << 20, -77])
+    options = {"tile": tile, "padding": "valid"}
+    sums, outputs = layer(inputs, weights, bias, **options, shift=9, activation="relu")
+    assert torch.equal(sums, convolve_transformed(inputs, weights, **options) + bias[:, None, None])
+    rounded = [round(Fraction(x, 2**9)) for x in sums.flatten().tolist()]
+    assert outputs.flatten().tolist() == [min(max(x, 0), 127) for x in rounded]
 
 
 CORRECT = {

@@ -39,7 +39,7 @@ from sim.compiled import CompiledModel
 
 ROOT = Path(__file__).parents[1]
 SHAPE, DENSITY, ACTIVE = (128, 64, 10), 0.1, 0.3
-# As many as it takes for vectors to go in pairs, whatever follows them.
+# As many as it takes for vectors to go in threes, whatever follows them.
 AHEAD = 8
 # Vectors for simulators of very different speed, the fast ones more than once.
 VECTORS = {"compiled": 20_000, "cxxrtl": 4_000, "verilator": 800, "icarus": 80, "amaranth": 20}

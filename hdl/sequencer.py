@@ -35,12 +35,12 @@ class Run(data.StructLayout):
 
 
 class Sequencer(wiring.Component):
-    """Runs the program once for each vector of input, for up to two vectors at a time.
+    """Runs the program once for each vector of input, for up to three vectors at a time.
 
     A vector begins as soon as the input offers its first block. If another one is there by the
-    time that the scan is through with the first layer, the two go through the program together,
-    layer by layer, and each gives the elements something to do while the other is drained.
-    Otherwise the next layer starts, and waits for its input.
+    time that the scan is through with the first layer, and maybe a third one after that, they go
+    through the program together, layer by layer, and give the elements something to do while the
+    others are drained. Otherwise the next layer starts, and waits for its input.
 
     A layer may be in tiles, each with some of the rows, and a line of the program: what is said
     here of layers is true of tiles. Those of a layer scan the same vector, which is kept for them.
@@ -50,8 +50,8 @@ class Sequencer(wiring.Component):
     the next one that is marked as the last. The lines of a stage lie behind those of the one
     before.
 
-    Two runs are under way at the most, for that is how many banks of accumulators there are. After
-    a reset, counters and both banks are cleared first, which takes
+    Two runs are under way at the most, for that is how many banks of accumulators there are; so
+    results of all companions but one wait for the next layer. After a reset, counters and both banks are cleared first, which takes
     ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report
@@ -112,6 +112,9 @@ class Sequencer(wiring.Component):
 
     # From a run being ``done`` to its ``finish``, if there is room for its result.
     END_LATENCY = 1
+    # Vectors that can go through the program with another one. Three take as long as it takes to
+    # drain a small layer and fill the pipeline again.
+    COMPANIONS = 2
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -265,16 +268,16 @@ class Sequencer(wiring.Component):
             first = Signal.like(upcoming, name="first")
             opening = Signal(Origin, init=Origin.RESTART)
 
-        # A run may be followed by that of the same layer for the other vector of a pair, which
-        # becomes one with the first layer. What decides on it comes from registers, but for the
-        # end of the scan and the offer of input.
+        # A run may be followed by that of the same layer for a companion of its vector, which joins
+        # in the first layer. Vectors are counted as so many ones. What decides on a start comes
+        # from registers, but for the end of the scan and the offer of input.
         newest = Signal(Layer(c))
         newest_number = Signal.like(upcoming)
-        pair = Signal()  # whether the newest run is of one
-        first_of_pair = Signal()
-        may_pair = Signal()  # with what is offered
+        companions = Signal(self.COMPANIONS)  # that have joined
+        behind = Signal(self.COMPANIONS)  # for which the layer is still to be started
+        room = Signal(self.COMPANIONS)  # for those that are offered
         within = Signal()  # whether the next layer is not the first one
-        again = first_of_pair | (may_pair & self.offered)
+        again = behind[0] | (room[0] & self.offered)
         # The bank that was drained last is the one that is not to be drained next.
         free = ~active.bit_select(self.start_bank, 1)
         free &= ~(self.reading & (self.start_bank != self.finish_bank))
@@ -283,7 +286,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.layer.eq(Mux(again, newest.as_value(), read.data)),
             self.start_origin.eq(Mux(again, Origin.SAME, Mux(within, Origin.NEXT, opening))),
-            self.start.eq(can & ~self.scanning & (first_of_pair | within | self.offered)),
+            self.start.eq(can & ~self.scanning & (behind[0] | within | self.offered)),
         ]
         number = Mux(again, newest_number, upcoming)
         with m.If(self.start):
@@ -297,17 +300,22 @@ class Sequencer(wiring.Component):
                 newest.eq(self.layer),
                 newest_number.eq(number),
                 self.start_bank.eq(~self.start_bank),
-                self.from_input.eq(Mux(again, may_pair, ~within) | (self.keep & self.from_input)),
+                self.from_input.eq(Mux(again, room[0], ~within) | (self.keep & self.from_input)),
                 self.keep.eq(self.layer.keep),
-                pair.eq(again | (pair & within)),
-                first_of_pair.eq(~again & pair & within),
-                may_pair.eq(~again & ~within & ~self.layer.alone),
             ]
-            with m.If(~again):
+            with m.If(again):
+                m.d.sync += [behind.eq(behind >> 1), room.eq(room >> 1)]
+                with m.If(room[0]):
+                    m.d.sync += companions.eq(Cat(1, companions))
+            with m.Else():
                 ends = self.layer.last & ~self.layer.keep
                 m.d.sync += [upcoming.eq(Mux(ends, first, upcoming + 1)), within.eq(~ends)]
+                m.d.sync += [behind.eq(companions), room.eq(0)]
+                with m.If(~within):
+                    places = Cat(self.layer.companions > n for n in range(self.COMPANIONS))
+                    m.d.sync += [companions.eq(0), behind.eq(0), room.eq(places)]
         with m.Elif(~self.enabled):
-            m.d.sync += [upcoming.eq(0), within.eq(0), first_of_pair.eq(0), may_pair.eq(0)]
+            m.d.sync += [upcoming.eq(0), within.eq(0), behind.eq(0), room.eq(0)]
         if c.stages:
             following = Signal.like(upcoming)  # behind the last line of the stage
             with m.If(self.start):
@@ -317,7 +325,7 @@ class Sequencer(wiring.Component):
             with m.Elif(self.restart | ~self.enabled):
                 m.d.sync += [following.eq(0), opening.eq(Origin.RESTART)]
             with m.Elif(self.enter):
-                m.d.sync += [upcoming.eq(following), first.eq(following), may_pair.eq(0)]
+                m.d.sync += [upcoming.eq(following), first.eq(following), room.eq(0)]
                 with m.If(opening == Origin.FIRST):
                     m.d.sync += opening.eq(Origin.ENTER)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVITY",
     "Prediction",
+    "companions",
     "count",
     "expected",
     "fastest",
@@ -119,7 +120,7 @@ def predict_streams(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     """
     streams, batch, _ = activations[0].shape
     depth = len(plan.layers)
-    together = 2 if len(plan.lines) == depth else 1
+    together = 1 + companions(plan.layers, plan.configuration)
     runs: list[_Run] = []
     places: list[int] = []
     for first in range(0, batch, together):
@@ -133,6 +134,29 @@ def predict_streams(plan: "Plan", activations: list[np.ndarray]) -> Prediction:
     return Prediction(
         *(array.reshape(streams, batch, depth, *array.shape[2:]) for array in vars(found).values())
     )
+
+
+def companions(layers: Sequence[LayerPlan], configuration: Configuration) -> int:
+    """Vectors that may go through a chain of layers with another one, layer by layer.
+
+    By the time that a run starts, all runs but the two before it are drained. Those of as many
+    companions less one wait for the next layer then, with the one that is drained next: for these
+    there has to be room. And a vector that is kept for tiles lets none come in between.
+
+    Parameters
+    ----------
+    layers : sequence of LayerPlan
+    configuration : Configuration
+
+    Returns
+    -------
+    int
+        At most :attr:`hdl.sequencer.Sequencer.COMPANIONS`.
+    """
+    if any(one.tiles > 1 for one in layers):
+        return 0
+    longest = max((one.positions for one in layers[:-1]), default=1)
+    return min(configuration.activation_depth // longest, Sequencer.COMPANIONS)
 
 
 def count(layer: LayerPlan, configuration: Configuration, nonzero: np.ndarray) -> Prediction:

@@ -17,7 +17,7 @@ from hdl.maps.conductor import STAGE_ITEM, Stage, Work, stage_items
 from hdl.maps.feed import Feed
 from hdl.sparse import engine
 from mapping.columns import spread
-from mapping.cycles import ACTIVITY, fastest
+from mapping.cycles import ACTIVITY, companions, fastest
 from mapping.layer import LayerPlan, lay_out
 from mapping.rows import WORTH
 from mapping.stages import StagePlan, lay_out_stages
@@ -130,9 +130,9 @@ class Plan:
         sizes = [len(self.layers[n].layer.codebook) for n in order]
         codebooks = dict(zip(order, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         items = []
-        tiled = len(self.lines) > len(self.layers)
+        chains = [(one,) if self.stages else self.layers for one in self.layers]
         shifts = [self.network.shifts[number] for number in self.numbers]
-        for n, (layer, shift) in enumerate(zip(self.layers, shifts, strict=True)):
+        for n, (layer, shift, chain) in enumerate(zip(self.layers, shifts, chains, strict=True)):
             fields: dict[str, Any] = {
                 "blocks": layer.columns // c.scan_width,
                 "delta_width": layer.delta_width,
@@ -145,7 +145,7 @@ class Plan:
                     "high": high,
                 },
                 "last": bool(self.stages) or layer is self.layers[-1],
-                "alone": layer.tiles > 1 if self.stages else tiled,
+                "companions": companions(chain, c),
             }
             for tile in range(layer.tiles):
                 bits = layout.const({**fields, "keep": tile < layer.tiles - 1}).as_bits()

@@ -26,6 +26,7 @@ def random_program(unit: Unit, length: int, *, tiles: bool) -> list[dict[str, An
     while final and keeps[final - 1]:
         final -= 1
     most = c.activation_depth // c.scan_width
+    companions = 0 if tiles else random.randint(0, unit.component.COMPANIONS)
     return [
         {
             "blocks": random.randint(1, most),
@@ -41,7 +42,7 @@ def random_program(unit: Unit, length: int, *, tiles: bool) -> list[dict[str, An
             },
             "last": int(n >= final),
             "keep": int(keeps[n]),
-            "alone": int(tiles),
+            "companions": companions,
         }
         for n in range(length)
     ]
@@ -65,6 +66,7 @@ class Run:
     vector: int
     origin: Origin
     bank: int
+    companion: int = 0  # which one of its vector's group, the first being 0
     scans: int = 0  # cycles that its scan still takes, at least
     done: bool = False
 
@@ -84,8 +86,8 @@ class Around:
     runs: list[Run] = field(default_factory=list)  # started and not finished
     newest: Run | None = None
     vectors: int = 0  # that have begun
-    pair: bool = False
-    pairs: int = 0
+    companions: int = 0  # of the vector that began last
+    groups: list[int] = field(default_factory=lambda: [0, 0, 0])  # that a companion has joined
     ended: int = 0  # vectors
     cleared: int = 0  # drains that follow a reset
     since: int = 0  # cycle from which on the oldest run counts
@@ -221,30 +223,31 @@ class Around:
         self.drained = run
 
     def check_start(self, offered: bool, reading: bool, finishes: bool) -> None:
-        """A run starts: of the other vector of a pair, or of the next layer, or of a vector."""
+        """A run starts: of a companion, or of the next layer, or of a vector."""
         unit = self.unit
         assert self.cleared == 2
         assert unit.enabled.value
         newest = self.newest
-        leads = newest is not None and newest.origin is not Origin.SAME
         before = self.program[self.stage if newest is None else newest.number]
         first = newest is None or bool(before["last"] and not before["keep"])
-        opens = leads and newest.number == self.stage
-        if leads and not before["alone"] and (self.pair or (opens and offered)):
-            if opens:
-                self.vectors += 1
-                self.pairs += 1
-            self.pair = True
-            run = Run(newest.number, newest.vector + 1, Origin.SAME, newest.bank ^ 1)
+        joins = newest is not None and newest.number == self.stage and offered
+        joins = joins and newest.companion < before["companions"]
+        if joins:
+            self.vectors += 1
+            self.companions += 1
+            self.groups[self.companions] += 1
+        if newest is not None and newest.companion < self.companions:
+            vector, companion = newest.vector + 1, newest.companion + 1
+            run = Run(newest.number, vector, Origin.SAME, newest.bank ^ 1, companion)
         elif first:
             assert offered
-            self.pair = False
+            self.companions = 0
             bank = int(unit.start_bank.value) if newest is None else newest.bank ^ 1
             run = Run(self.stage, self.vectors, self.opening, bank)
             self.opening = Origin.FIRST
             self.vectors += 1
         else:
-            vector = newest.vector - (newest.origin is Origin.SAME)
+            vector = newest.vector - newest.companion
             run = Run(newest.number + 1, vector, Origin.NEXT, newest.bank ^ 1)
         layer = self.program[run.number]
         assert unit.start_bank.value == run.bank
@@ -332,7 +335,7 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
         assert around.vectors == around.ended
         for _ in range(2):
             await around.report(slow)
-    assert around.pairs
+    assert all(around.groups[1:])
     assert around.rewinds
 
 

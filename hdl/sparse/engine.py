@@ -36,7 +36,7 @@ class Layer(data.StructLayout):
                 "scaling": Scaling(c),
                 "last": 1,  # whether the result is that of the network
                 "keep": 1,  # whether the next line of the program scans the same vector
-                "alone": 1,  # whether vectors do not go through the program in pairs
+                "companions": range(3),  # vectors that may go through the program with another one
             }
         )
 

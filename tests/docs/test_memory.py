@@ -86,8 +86,8 @@ class Machine:
                 layer[name], item = take(item, most.bit_length())
             for name in ("low", "high"):
                 layer[name], item = take(item, self.activation_width, signed=True)
-            for name in ("last", "keep", "alone"):
-                layer[name], item = take(item, 1)
+            for name, width in ("last", 1), ("keep", 1), ("companions", 2):
+                layer[name], item = take(item, width)
             assert item == 0
             yield layer
 
@@ -119,8 +119,8 @@ class Machine:
                         weight = values[layer["codebook"] + code]
                         sums[row * members + member] += weight * activation
             parts += [self.activation(total + next(biases), layer) for total in sums]
-            assert layer["alone"] >= layer["keep"]
-            assert program[0]["alone"] == layer["alone"]
+            assert not (layer["companions"] and layer["keep"])
+            assert program[0]["companions"] == layer["companions"]
             if not layer["keep"]:
                 vector, parts = parts, []
                 results.append(vector)
@@ -372,9 +372,9 @@ def test_header_waits():
 def test_results_nobody_takes():
     async def scenario(host):
         await host.load(LOAD)
-        # Results, two vectors that are being computed, and what the queue has room for.
+        # Results, three vectors that are being computed, and what the queue has room for.
         results = DEVICE.activation_depth // LAID.layers[-1].positions
-        held = results + 2 + DEVICE.activation_depth // len(INPUT)
+        held = results + 3 + DEVICE.activation_depth // len(INPUT)
         assert await host.send(BLOCKS * (held + 1)) == 4 * held
         for _ in range(held):
             assert await host.answer() == ANSWER

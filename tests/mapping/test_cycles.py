@@ -13,7 +13,7 @@ from golden.nets.random import random_network
 from golden.network import run
 from hdl.configuration import PRESETS, Configuration
 from mapping import Plan, plan
-from mapping.cycles import predict, predict_stream, predict_streams, useful
+from mapping.cycles import companions, predict, predict_stream, predict_streams, useful
 from mapping.plan import _lay_out
 from sim.compiled import CompiledModel
 
@@ -108,10 +108,10 @@ def test_useful_products_one_by_one():
 
 
 @pytest.mark.parametrize("ways", [1, 2])
-@pytest.mark.parametrize("depth", [8, 10])
-def test_shallow_queues(depth, ways):
-    """Blocks go through a queue of four faster than through a deeper one, and a vector of input may
-    be longer than what they hold."""
+@pytest.mark.parametrize("depth, together", [(8, 1), (10, 1), (14, 1), (16, 2)])
+def test_shallow_queues(depth, together, ways):
+    """Blocks go through a queue of four faster than through a deeper one, a vector of input may be
+    longer than what they hold, and not all of them have room for two results."""
     device = Configuration(
         elements=4, scan_width=2, ways=ways, activation_depth=depth, accumulator_width=40
     )
@@ -120,6 +120,7 @@ def test_shallow_queues(depth, ways):
             rng = np.random.default_rng(inputs)
             network = random_network(rng, shape=(inputs, 7, 3), density=0.5)
             laid = plan(network, device)
+            assert companions(laid.layers, device) == together
             vectors = inputs_of(rng, network, 7, 0.3)
             predicted = predict_stream(laid, activations_of(network, vectors))
             answers = run(network, torch.from_numpy(vectors))[-1][1].numpy()
@@ -138,10 +139,10 @@ def test_never_fewer_cycles_than_the_busiest_element_needs():
     assert (predicted.cycles[:, 0] < 1.1 * work.max(axis=2)[:, 0]).all()
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_stream_equal_to_the_rtl(model, case, batch):
-    """Vectors sent one behind the other go through the layers in pairs."""
+    """Vectors sent one behind the other go through the layers in threes."""
     shape, density, code_width, input_density = CASES[case]
     rng = np.random.default_rng(case)
     network = random_network(rng, shape=shape, density=density, code_width=code_width)

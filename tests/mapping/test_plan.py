@@ -12,6 +12,7 @@ from hdl.configuration import PRESETS, Configuration
 from hdl.loader import Space, spaces
 from hdl.sparse.engine import Layer
 from mapping import plan
+from mapping.cycles import companions
 from tests.golden.strategies import small_graph, small_network
 
 SMALL = Configuration(elements=4, scan_width=2, entry_width=9, row_depth=16, count_width=5)
@@ -190,8 +191,8 @@ def test_program(shape):
     program = [layout.from_bits(item) for item in items[Space.LAYERS, 0]]
     codebooks = items[Space.CODEBOOK, 0]
     assert len(program) == len(laid.lines)
-    tiled = len(laid.lines) > len(laid.layers)
-    assert [line.alone for line in program] == [tiled] * len(program)
+    together = companions(laid.layers, device)
+    assert [line.companions for line in program] == [together] * len(program)
     last = len(laid.layers) - 1
     for line, index, following in zip(program, laid.lines, [*laid.lines[1:], None], strict=True):
         assert line.keep == (following == index)

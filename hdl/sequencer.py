@@ -50,8 +50,9 @@ class Sequencer(wiring.Component):
     the next one that is marked as the last. The lines of a stage lie behind those of the one
     before.
 
-    Two runs are under way at the most, for that is how many banks of accumulators there are; so
-    results of all companions but one wait for the next layer. After a reset, counters and both banks are cleared first, which takes
+    Two runs are under way at the most, for that is how many banks of accumulators there are, and
+    the results of others wait for the next layer. After a reset, counters and both banks are
+    cleared first, which takes
     ``layer_depth + 2 * (row_depth * elements / scan_width + Drain.LATENCY)`` cycles.
 
     A report is ``layer_depth`` numbers, the cycles that each layer has taken since the report

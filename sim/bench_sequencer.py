@@ -315,6 +315,9 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
     await around.reset()
     for turn in range(2 * c.layer_depth):
         stages = random_stages(unit, turn // 2 + 1, tiles=bool(turn % 2))
+        if turn == 0:
+            # The only layer waits for them.
+            stages[0][0]["companions"] = unit.component.COMPANIONS
         await around.load([line for program in stages for line in program])
         unit.enabled.value = 1
         around.vectors = around.ended = 0
@@ -324,7 +327,7 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
                 around.offers = False
                 await around.enter(line)
                 around.offers = True
-                enough = around.vectors + (random.choice([1, 2, 7]) if c.stages else 7)
+                enough = around.vectors + (random.choice([1, 2, 7]) if c.stages and turn else 7)
                 while around.vectors < enough:
                     await around.cycle()
                 await around.end()

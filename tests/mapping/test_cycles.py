@@ -108,7 +108,7 @@ def test_useful_products_one_by_one():
 
 
 @pytest.mark.parametrize("ways", [1, 2])
-@pytest.mark.parametrize("depth, together", [(8, 1), (10, 1), (14, 1), (16, 2)])
+@pytest.mark.parametrize(("depth", "together"), [(8, 1), (10, 1), (14, 1), (16, 2)])
 def test_shallow_queues(depth, together, ways):
     """Blocks go through a queue of four faster than through a deeper one, a vector of input may be
     longer than what they hold, and not all of them have room for two results."""
@@ -157,6 +157,26 @@ def test_stream_equal_to_the_rtl(model, case, batch):
     for field in FIELDS:
         counted = getattr(predicted, field).sum(axis=(0, 1))
         assert counted.tolist() == report.counters[field].tolist(), field
+
+
+@pytest.mark.parametrize("width", [1, 4, 16])
+@pytest.mark.parametrize("preset", ["pe1", "pe4"])
+def test_small_layers_back_to_back(preset, width):
+    """Beyond steps and products, a layer takes no more than ten cycles."""
+    rng = np.random.default_rng(width)
+    network = random_network(rng, shape=(width,) * 5, density=0.2)
+    laid = plan(network, PRESETS[preset])
+    inputs = activations_of(network, inputs_of(rng, network, 12, 0.5))
+    predicted = predict_stream(laid, inputs)
+    steps = []
+    for layer, vectors in zip(laid.layers, inputs, strict=True):
+        placed = np.zeros((len(vectors), layer.columns), bool)
+        placed[:, layer.inputs] = vectors != 0
+        blocks = placed.reshape(len(placed), -1, laid.configuration.scan_width).sum(axis=2)
+        steps.append(np.maximum(blocks, 1).sum(axis=1))
+    needed = np.maximum(np.stack(steps, axis=1), predicted.busy.max(axis=2))
+    # The first and last vectors fill and empty the pipeline.
+    assert (predicted.cycles - needed)[3:-3].mean() <= 10
 
 
 @pytest.mark.parametrize("device", [DEVICE, WAYS], ids=["one way", "two ways"])

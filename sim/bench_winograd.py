@@ -10,8 +10,9 @@ import torch
 
 from golden.errors import FitError
 from golden.fixed import limits
+from golden.nets.random import random_pairs
 from golden.winograd import layer as golden_layer
-from golden.winograd import transform
+from golden.winograd import phases, transform
 from hdl.winograd.parameters import Descriptor, Parameters
 from mapping.winograd import Convolution, beats, blocks, describe, image, predict
 from sim.streams import Stream, Unit
@@ -53,7 +54,13 @@ def case(
     shape = (layer.kernels, layer.channels, 3, 3)
     if inputs is None:
         inputs = numbers(p.activation_width, (layer.channels, layer.height, layer.width))
-    if p.code_width is None:
+    most = 1 << (p.activation_width - 1)
+    if layer.paired:
+        codes, codebook = pairs(p, layer)
+        weights = codebook[codes] if p.code_width else codes
+        reach = phases(torch.tensor(weights), p.tile).abs().sum((3, 4, 5)).max()
+        room = (1 << (p.sum_width - 1)) - int(reach) * most
+    elif p.code_width is None:
         codebook = np.zeros(0, np.int64)
         codes = weights = numbers(p.weight_width, shape) if weights is None else weights
     else:
@@ -67,9 +74,8 @@ def case(
             )
         weights = codebook[codes]
     # So much remains for biases.
-    room = (1 << (p.sum_width - 1)) - 9 * layer.channels * (
-        1 << (p.activation_width + p.weight_width - 2)
-    )
+    if not layer.paired:
+        room = (1 << (p.sum_width - 1)) - 9 * layer.channels * most * (1 << (p.weight_width - 1))
     assert room > 0, "the sums of the case must fit"
     bound = min(room, 1 << 31)
     biases = np.array([random.choice([-bound, bound - 1, 0]) for _ in range(layer.kernels)])
@@ -88,6 +94,17 @@ def case(
     return Case(layer, fields, inputs, weights, codes, codebook, biases, outputs[0].numpy())
 
 
+def pairs(p: Parameters, layer: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Random weights of a paired layer, or their codes; and the codebook."""
+    rng = np.random.default_rng(random.getrandbits(63))
+    shape = (layer.kernels, layer.channels, p.size, p.size)
+    if p.code_width is None:
+        return random_pairs(rng, *limits(p.weight_width), shape), np.zeros(0, np.int64)
+    codebook = numbers(p.weight_width, (1 << p.code_width,))
+    codebook[0] = 0
+    return random_pairs(rng, 0, (1 << p.code_width) - 1, shape), codebook
+
+
 def random_layer(p: Parameters, channels: int, most: int = 11) -> Convolution:
     """A layer that fits, of any size and padding."""
     while True:
@@ -97,7 +114,8 @@ def random_layer(p: Parameters, channels: int, most: int = 11) -> Convolution:
         layer = Convolution(
             height=sides[0],
             width=sides[1],
-            channels=random.randint(1, channels),
+            channels=random.randint(1, channels) * p.ways,
+            paired=p.pairs and random.random() < 0.6,
             kernels=random.randint(1, 7),
             padding=padding,
             shift=random.randrange(p.sum_width),
@@ -140,8 +158,8 @@ class Bench:
             offers["layer"].append(layout.const(case.fields).as_bits())
             offers["i"] += packed(blocks(case.inputs, p.tile), p.activation_width)
             offers["biases"] += packed(case.biases[:, None], 32)
-            width = p.code_width or p.weight_width
-            offers["weights"] += packed(beats(case.codes, p, case.fields["bands"]), width)
+            laid = beats(case.codes, p, case.fields["bands"])
+            offers["weights"] += packed(laid, p.number_width)
             if p.code_width:
                 offers["codebook"] += packed(case.codebook[:, None], p.weight_width)
         return [
@@ -249,7 +267,7 @@ async def channels(dut: Any, name: str, channels: int) -> None:
     layer = Convolution(
         height=3,
         width=5,
-        channels=min(channels, p.channel_depth),
+        channels=min(-(-channels // p.ways) * p.ways, p.channel_depth),
         kernels=3,
         padding="same",
         shift=max(0, p.sum_width - p.activation_width - 2),

@@ -178,6 +178,9 @@ LARGE = Parameters(
     output_depth=128,
     longest=15,
 )
+# The same, and small tiles as they are, with layers that can be paired.
+LARGE_PAIRS = replace(LARGE, weight_width=7, sum_width=36, pairs=True)
+SMALL_PAIRS = replace(SMALL, kernels=4, window_depth=512, pairs=True)
 # Activations of 16 bits.
 FINE = Parameters(
     tile=2,
@@ -348,6 +351,7 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     "feed": {
         "feed_small": partial(Feed, SMALL_CODES, depth=64),
         "feed_large": partial(Feed, LARGE, depth=1024),
+        "feed_pairs": partial(Feed, LARGE_PAIRS, depth=256),
     },
     "memory": {
         "memory_chip": partial(OnChip, _WORD, depth=40),
@@ -392,6 +396,12 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     },
     "winograd": {
         f"winograd_{name}": partial(Winograd, parameters)
-        for name, parameters in (("small", SMALL), ("large", LARGE), ("fine", FINE))
+        for name, parameters in (
+            ("small", SMALL),
+            ("large", LARGE),
+            ("fine", FINE),
+            ("small_pairs", SMALL_PAIRS),
+            ("large_pairs", LARGE_PAIRS),
+        )
     },
 }

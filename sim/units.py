@@ -178,9 +178,9 @@ LARGE = Parameters(
     output_depth=128,
     longest=15,
 )
-# The same, and small tiles as they are, with layers that can be paired.
-LARGE_PAIRS = replace(LARGE, weight_width=7, sum_width=36, pairs=True)
-SMALL_PAIRS = replace(SMALL, sum_width=26, pairs=True)
+# Such as these, with fewer kernels, and layers that can be paired.
+LARGE_PAIRS = replace(LARGE, kernels=1, weight_width=7, sum_width=36, pairs=True)
+SMALL_PAIRS = replace(SMALL, kernels=3, sum_width=26, pairs=True)
 # Activations of 16 bits.
 FINE = Parameters(
     tile=2,

@@ -4,7 +4,8 @@
         [--work FOLDER]
 
 Random layers run on the compiled RTL of six units, alone or one right behind the other, with and
-without stalls on both sides of each stream. Each result has to be that of
+without stalls on both sides of each stream; and a third as many on two units more, whose layers can
+be paired, and half of them are. Each result has to be that of
 ``torch.nn.functional.conv2d`` on integers, rounded; cycles of a layer that runs alone and never
 waits have to be those of :func:`mapping.winograd.predict`; else the bench ends with an error.
 
@@ -18,6 +19,11 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
 ``beyond``
     Cycles that are not steps, which are tiles times groups of kernels times channels. With fewer
     channels than a unit's ``least``, as in the first layer, a tile takes that many steps.
+
+The same layers, paired, are predicted for units that take that (``Parameters.pairs``), and beside
+that what there would be if each multiplier skipped the zeros of its own: if a half of all weights
+were zero, anywhere, and nothing else were lost. What pruning costs in accuracy is in the last table,
+of a small network that is trained for it: see :mod:`bench.pairs`.
 
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
 LFE5U-85F in speed grade 6, with a floor plan for kernels (``bench/floorplan.py``). ``lut`` counts

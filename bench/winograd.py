@@ -22,8 +22,8 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
 
 The same layers, paired, are predicted for units that take that (``Parameters.pairs``), and beside
 that what there would be if each multiplier skipped the zeros of its own: if a half of all weights
-were zero, anywhere, and nothing else were lost. What pruning costs in accuracy is in the last table,
-of a small network that is trained for it: see :mod:`bench.pairs`.
+were zero, anywhere, and nothing else were lost. What pruning costs in accuracy is in the table of a
+small network that is trained for it: see :mod:`bench.pairs`.
 
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
 LFE5U-85F in speed grade 6, with a floor plan for kernels (``bench/floorplan.py``). ``lut`` counts

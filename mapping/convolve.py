@@ -104,14 +104,14 @@ def lay_out_winograd(
     place, channel = np.divmod(layer.columns.astype(np.int64), layer.channels)
     codes[layer.rows, place, order[channel]] = layer.codes
     weights = codes.reshape(-1, 3, 3, places).transpose(0, 3, 1, 2)
-    beats = winograd.beats(weights, p, 1).astype(np.int64)
+    beats = winograd.beats(weights, p, 1)
     values = np.zeros(1 << p.code_width, np.int64)
     values[: len(layer.codebook)] = layer.codebook
     items = np.concatenate(
         [
             layer.bias.astype(np.int64) & ((1 << BIAS_WIDTH) - 1),
             values & ((1 << p.weight_width) - 1),
-            (beats << p.code_width * np.arange(9)).sum(axis=1),
+            (beats << p.number_width * np.arange(9)).sum(axis=1),
         ]
     )
     around = winograd.Words(lanes=c.scan_width, first=_FIRST, weights=_LATE)

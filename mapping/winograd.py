@@ -41,6 +41,9 @@ class Convolution:
         Bits that are dropped from a sum.
     low, high : int
         Bounds of a result.
+    paired : bool
+        Whether weights are in the Winograd domain, and at each position one of a pair of channels
+        has none.
     """
 
     height: int
@@ -51,6 +54,7 @@ class Convolution:
     shift: int
     low: int
     high: int
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.padding not in ("same", "valid"):
@@ -70,6 +74,11 @@ class Convolution:
         """Rows and columns of the output."""
         lost = 0 if self.padding == "same" else TAPS - 1
         return self.height - lost, self.width - lost
+
+    @property
+    def steps(self) -> int:
+        """Of a tile and group of kernels: channels, or pairs of them."""
+        return self.channels // 2 if self.paired else self.channels
 
     @property
     def products(self) -> int:
@@ -128,8 +137,8 @@ def describe(layer: Convolution, parameters: Parameters) -> dict[str, int]:
             f"{layer.width} columns and {layer.channels} channels, not {p.window_depth}"
         )
     # A group of kernels takes as long as its tiles, or as the weights of another one.
-    length = max(layer.channels, p.least)
-    load = p.kernels * layer.channels + _TURN
+    length = max(layer.steps, p.least)
+    load = p.kernels * _beats(layer, p) + _TURN
 
     def cycles(band: int) -> int:
         whole, rest = divmod(tiles, band)
@@ -155,7 +164,7 @@ def describe(layer: Convolution, parameters: Parameters) -> dict[str, int]:
         "band": band,
         "bands": -(-tiles // band),
         "stride": stride,
-    }
+    } | ({"paired": int(layer.paired)} if p.pairs else {})
 
 
 def blocks(image: np.ndarray, tile: int) -> np.ndarray:
@@ -204,18 +213,35 @@ def beats(weights: np.ndarray, parameters: Parameters, bands: int) -> np.ndarray
     Parameters
     ----------
     weights : ndarray of int, ``(kernels, channels, 3, 3)``
+        Or those of a paired layer, ``(kernels, channels, tile + 2, tile + 2)``.
     parameters : Parameters
     bands : int
         Of the layer; see :func:`describe`.
 
     Returns
     -------
-    ndarray of int, ``(bands * kernels * channels, 9)``
+    ndarray of int64, ``(beats, 9)``
+        Numbers of ``number_width`` bits, without a sign.
+
+    Raises
+    ------
+    ValueError
+        If both channels of a pair have a weight at the same position.
     """
-    step = parameters.kernels
+    p = parameters
+    width = p.code_width or p.weight_width
+    numbers = weights.astype(np.int64) & ((1 << width) - 1)
+    if weights.shape[2:] != (TAPS, TAPS):
+        first, second = numbers[:, 0::2], numbers[:, 1::2]
+        if np.logical_and(first, second).any():
+            raise ValueError(
+                "weights must have a zero in one of each pair of channels, not in none"
+            )
+        numbers = np.where(second, second | 1 << width, first).reshape(*first.shape[:2], -1)
+        numbers = np.pad(numbers, ((0, 0), (0, 0), (0, -(p.size**2) % TAPS**2)))
     groups = [
-        weights[first : first + step].swapaxes(0, 1).reshape(-1, TAPS**2)
-        for first in range(0, len(weights), step)
+        numbers[first : first + p.kernels].swapaxes(0, 1).reshape(-1, TAPS**2)
+        for first in range(0, len(numbers), p.kernels)
     ]
     return np.tile(np.concatenate(groups), (bands, 1))
 
@@ -240,7 +266,8 @@ class Prediction:
     """Cycles of a layer, if nothing else is on its way and no stream ever waits outside."""
 
     steps: int
-    """Tiles times groups of kernels times channels, or ``least`` if there are fewer channels."""
+    """Tiles times groups of kernels times channels, or pairs of them, or ``least`` if those are
+    fewer."""
     cycles: int
     """From the first tile to the last result: how long the unit is busy."""
     first: int
@@ -252,10 +279,10 @@ class Prediction:
 def predict(layer: Convolution, parameters: Parameters, around: Words | None = None) -> Prediction:
     """How long a layer takes, exactly.
 
-    A tile takes as many steps as there are channels. It can be kept waiting by its input, a block a
-    cycle; by weights, a kernel's for a channel a cycle, where a band has hardly more tiles than a
-    group has kernels; and by room for results. If it never is, cycles are steps and the way through
-    the unit, which is at most 64.
+    A tile takes as many steps as there are channels, or pairs of them. It can be kept waiting by
+    its input, a block a cycle; by weights, a kernel's for a channel a cycle, where a band has
+    hardly more tiles than a group has kernels; and by room for results. If it never is, cycles are
+    steps and the way through the unit, which is at most 64.
 
     Parameters
     ----------
@@ -272,11 +299,11 @@ def predict(layer: Convolution, parameters: Parameters, around: Words | None = N
     p = parameters
     fields = describe(layer, p)
     way = _Way(p)
-    length = max(layer.channels, p.least)
+    length = max(layer.steps, p.least)
     tiles = fields["rows"] * fields["columns"]
     wide = fields["columns"] + fields["skips"]
     loads = [
-        layer.channels * min(p.kernels, layer.kernels - first)
+        _beats(layer, p) * min(p.kernels, layer.kernels - first)
         for first in range(0, layer.kernels, p.kernels)
     ]
     back = fields["pitch"] + 3 * layer.channels
@@ -309,7 +336,7 @@ def predict(layer: Convolution, parameters: Parameters, around: Words | None = N
             began = told if began == _NEVER else began
             taken = max(told, taken + length) + (number - 1) * length
             frees.append(taken + Steps.LATENCY)
-        done = taken + layer.channels + way.result
+        done = taken + layer.steps + way.result
         rooms.append(results.read(done, number * layer.kernels))
     return Prediction(tiles * len(loads) * length, done + 1 - began, began, results.last)
 
@@ -450,7 +477,16 @@ def _pieces(channels: int, lanes: int) -> list[int]:
     return [min(lanes, channels - first) for first in range(0, channels, lanes)]
 
 
+def _beats(layer: Convolution, p: Parameters) -> int:
+    """Beats of weights of a kernel."""
+    return layer.steps * (p.parts_of_weights if layer.paired else 1)
+
+
 def _check(layer: Convolution, p: Parameters) -> None:
+    if layer.paired and not p.pairs:
+        raise FitError("a layer of this unit cannot be paired")
+    if p.pairs and layer.channels % 2:
+        raise FitError(f"channels must be even on this unit, not {layer.channels}")
     if p.tile == 1 and layer.padding != "same":
         raise FitError(f"padding must be 'same' on this unit, not {layer.padding!r}")
     high = (1 << (p.activation_width - 1)) - 1

@@ -1,7 +1,7 @@
 """Bench of :mod:`hdl.winograd`, all of it. Runs inside the simulator; see :mod:`sim.runner`."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cocotb
@@ -10,14 +10,16 @@ import torch
 
 from golden.errors import FitError
 from golden.fixed import limits
+from golden.nets.random import random_pairs
 from golden.winograd import layer as golden_layer
-from golden.winograd import transform
+from golden.winograd import phases, transform
 from hdl.winograd.parameters import Descriptor, Parameters
 from mapping.winograd import Convolution, beats, blocks, describe, image, predict
 from sim.streams import Stream, Unit
 from sim.units import BENCHES
 
 NAMES = list(BENCHES["winograd"])
+PAIRED = [name for name in NAMES if name.endswith("pairs")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +52,12 @@ def case(
     weights: np.ndarray | None = None,
 ) -> Case:
     """A case with these inputs and weights, or random ones; if need be, weights of a codebook."""
-    shape = (layer.kernels, layer.channels, 3, 3)
     if inputs is None:
         inputs = numbers(p.activation_width, (layer.channels, layer.height, layer.width))
-    if p.code_width is None:
-        codebook = np.zeros(0, np.int64)
-        codes = weights = numbers(p.weight_width, shape) if weights is None else weights
-    else:
-        codebook = numbers(p.weight_width, (1 << p.code_width,))
-        if weights is not None:
-            codebook[:2] = weights.min(), weights.max()
-            codes = (weights == weights.max()).astype(np.int64)
-        else:
-            codes = np.random.default_rng(random.getrandbits(63)).integers(
-                0, 1 << p.code_width, shape
-            )
-        weights = codebook[codes]
+    codes, codebook = coded(p, layer) if weights is None else coded_as(p, weights)
+    weights = codebook[codes] if p.code_width else codes
     # So much remains for biases.
-    room = (1 << (p.sum_width - 1)) - 9 * layer.channels * (
-        1 << (p.activation_width + p.weight_width - 2)
-    )
+    room = (1 << (p.sum_width - 1)) - reach(p, layer, weights)
     assert room > 0, "the sums of the case must fit"
     bound = min(room, 1 << 31)
     biases = np.array([random.choice([-bound, bound - 1, 0]) for _ in range(layer.kernels)])
@@ -88,6 +76,39 @@ def case(
     return Case(layer, fields, inputs, weights, codes, codebook, biases, outputs[0].numpy())
 
 
+def coded(p: Parameters, layer: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Random weights, or codes and a codebook."""
+    rng = np.random.default_rng(random.getrandbits(63))
+    side = p.size if layer.paired else 3
+    shape = (layer.kernels, layer.channels, side, side)
+    codebook = numbers(p.weight_width, (1 << p.code_width if p.code_width else 0,))
+    codebook[:1] = 0
+    bounds = (0, (1 << p.code_width) - 1) if p.code_width else limits(p.weight_width)
+    if layer.paired:
+        return random_pairs(rng, *bounds, shape), codebook
+    if p.code_width:
+        return rng.integers(*bounds, shape, endpoint=True), codebook
+    return numbers(p.weight_width, shape), codebook
+
+
+def coded_as(p: Parameters, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """These weights, of which there are few different ones, or their codes and a codebook."""
+    if p.code_width is None:
+        return weights, np.zeros(0, np.int64)
+    codebook = numbers(p.weight_width, (1 << p.code_width,))
+    values = np.array(sorted(np.unique(weights), key=abs))  # zero is the first one
+    codebook[: len(values)] = values
+    return (weights[..., None] == values).argmax(axis=-1), codebook
+
+
+def reach(p: Parameters, layer: Convolution, weights: np.ndarray) -> int:
+    """What a sum can come to without its bias."""
+    most = 1 << (p.activation_width - 1)
+    if layer.paired:
+        return most * int(phases(torch.tensor(weights), p.tile).abs().sum((3, 4, 5)).max())
+    return 9 * layer.channels * most << (p.weight_width - 1)
+
+
 def random_layer(p: Parameters, channels: int, most: int = 11) -> Convolution:
     """A layer that fits, of any size and padding."""
     while True:
@@ -97,7 +118,8 @@ def random_layer(p: Parameters, channels: int, most: int = 11) -> Convolution:
         layer = Convolution(
             height=sides[0],
             width=sides[1],
-            channels=random.randint(1, channels),
+            channels=random.randint(1, channels) * p.ways,
+            paired=p.pairs and random.random() < 0.6,
             kernels=random.randint(1, 7),
             padding=padding,
             shift=random.randrange(p.sum_width),
@@ -140,8 +162,7 @@ class Bench:
             offers["layer"].append(layout.const(case.fields).as_bits())
             offers["i"] += packed(blocks(case.inputs, p.tile), p.activation_width)
             offers["biases"] += packed(case.biases[:, None], 32)
-            width = p.code_width or p.weight_width
-            offers["weights"] += packed(beats(case.codes, p, case.fields["bands"]), width)
+            offers["weights"] += packed(beats(case.codes, p, case.fields["bands"]), p.number_width)
             if p.code_width:
                 offers["codebook"] += packed(case.codebook[:, None], p.weight_width)
         return [
@@ -239,6 +260,45 @@ async def widths_are_reached(dut: Any, name: str) -> None:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(name=PAIRED)
+async def widths_of_pairs_are_reached(dut: Any, name: str) -> None:
+    """Inputs that make each transformed input as large as it can be, and each sum; and weights."""
+    bench = Bench(dut, name, 0.0, 0.0)
+    p = bench.p
+    f = transform(p.tile)
+    await bench.unit.start()
+    low, high = limits(p.activation_width)
+    layer = Convolution(
+        height=f.size,
+        width=f.size,
+        channels=4,
+        kernels=2,
+        padding="valid",
+        shift=p.sum_width - p.activation_width - 1,
+        low=low,
+        high=high,
+        paired=True,
+    )
+    rng = np.random.default_rng(random.getrandbits(63))
+    shape = (layer.kernels, layer.channels, f.size, f.size)
+    weights = random_pairs(rng, 1, 1, shape) * rng.choice(limits(p.weight_width), shape)
+    factors = [
+        np.stack([np.outer(f.inputs[row], f.inputs[column])] * layer.channels)
+        for row in range(f.size)
+        for column in range(f.size)
+    ]
+    factors += [*phases(torch.tensor(weights), p.tile).flatten(0, 2).numpy()]
+    cases = [
+        case(p, layer, inputs, weights)
+        for least in (np.where(factor > 0, low, high) for factor in factors)
+        for inputs in (least, -1 - least)
+    ]
+    bench.feed(cases)
+    for each in cases:
+        await bench.check(each)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, channels=[1, 2, 17, 64])
 async def channels(dut: Any, name: str, channels: int) -> None:
     """As many as there can be, with the largest sums."""
@@ -249,7 +309,7 @@ async def channels(dut: Any, name: str, channels: int) -> None:
     layer = Convolution(
         height=3,
         width=5,
-        channels=min(channels, p.channel_depth),
+        channels=min(-(-channels // p.ways) * p.ways, p.channel_depth),
         kernels=3,
         padding="same",
         shift=max(0, p.sum_width - p.activation_width - 2),
@@ -259,6 +319,8 @@ async def channels(dut: Any, name: str, channels: int) -> None:
     least = np.full((layer.channels, 3, 5), low)
     smallest = np.full((3, layer.channels, 3, 3), limits(p.weight_width)[0])
     cases = [case(p, layer, least, smallest), case(p, layer)]
+    if p.pairs:
+        cases.append(case(p, replace(layer, paired=True), least))
     bench.feed(cases)
     for each in cases:
         await bench.check(each)

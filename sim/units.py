@@ -178,6 +178,9 @@ LARGE = Parameters(
     output_depth=128,
     longest=15,
 )
+# Such as these, with fewer kernels, and layers that can be paired.
+LARGE_PAIRS = replace(LARGE, kernels=1, weight_width=7, sum_width=36, pairs=True)
+SMALL_PAIRS = replace(SMALL, kernels=3, sum_width=26, pairs=True)
 # Activations of 16 bits.
 FINE = Parameters(
     tile=2,
@@ -392,6 +395,12 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     },
     "winograd": {
         f"winograd_{name}": partial(Winograd, parameters)
-        for name, parameters in (("small", SMALL), ("large", LARGE), ("fine", FINE))
+        for name, parameters in (
+            ("small", SMALL),
+            ("large", LARGE),
+            ("fine", FINE),
+            ("small_pairs", SMALL_PAIRS),
+            ("large_pairs", LARGE_PAIRS),
+        )
     },
 }

@@ -31,7 +31,8 @@ class Layer:
     inputs: np.ndarray
     """Activations, ``(channels, height, width)``."""
     weights: np.ndarray
-    """Weights, or their codes, ``(kernels, channels, 3, 3)``."""
+    """Weights, or their codes, ``(kernels, channels, 3, 3)``; if the layer is paired, ``(kernels,
+    channels, tile + 2, tile + 2)``."""
     biases: np.ndarray
     """``(kernels,)``."""
     codebook: np.ndarray | None = None
@@ -171,7 +172,7 @@ class CompiledUnit:
                     self._pack(
                         beats(layer.weights, p, described["bands"]),
                         "weights",
-                        p.code_width or p.weight_width,
+                        p.number_width,
                     )
                     for layer, described in zip(layers, fields, strict=True)
                 ]

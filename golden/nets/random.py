@@ -7,7 +7,35 @@ import numpy as np
 
 from golden.image import FullyConnected, Network
 
-__all__ = ["random_network"]
+__all__ = ["random_network", "random_pairs"]
+
+
+def random_pairs(
+    rng: np.random.Generator, low: int, high: int, shape: tuple[int, int, int, int]
+) -> np.ndarray:
+    """Random numbers of which one of each pair of channels has none, at each position.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    low, high : int
+        Bounds.
+    shape : tuple of int, ``(kernels, channels, rows, columns)``
+        With an even number of channels.
+
+    Returns
+    -------
+    ndarray of int64, ``shape``
+
+    Examples
+    --------
+    >>> numbers = random_pairs(np.random.default_rng(0), -8, 7, (2, 4, 4, 4))
+    >>> bool((numbers[:, 0::2] * numbers[:, 1::2]).any())
+    False
+    """
+    numbers = rng.integers(low, high, shape, endpoint=True)
+    second = rng.integers(0, 2, (shape[0], shape[1] // 2, *shape[2:]))
+    return numbers * np.stack([1 - second, second], axis=2).reshape(shape)
 
 
 def random_network(

@@ -47,7 +47,8 @@ class Drain(wiring.Component):
     subtracted, when it is no more than ``tile**2`` numbers. Row after row is asked for and goes
     through the first half of the transform, ``M A'``; the columns of that through the second half.
     What comes out is a multiple of ``2**spare``, of which the rest is divided by multiplying with
-    the inverse modulo powers of two.
+    the inverse modulo powers of two. In a paired layer there is nothing to divide by ``s**2``, and
+    ``A M A'`` itself has to fit ``sum_width`` bits.
 
     A tile is begun at most every :attr:`Parameters.least` cycles. Its first part is put out
     :meth:`latency` cycles after that, and one in each of the ``parts`` cycles from then on; so it
@@ -72,6 +73,8 @@ class Drain(wiring.Component):
         What they answer, :attr:`Kernel.ROW_LATENCY` cycles later.
     shift, low, high : ``In``
         Of the layer. To stand still until its last result is there.
+    paired : ``In(1)``
+        Likewise. Only if layers can be.
     half : ``In(1)``
         Of the biases' memory, likewise.
     bias : ``In(BiasLoad(parameters))``
@@ -100,6 +103,7 @@ class Drain(wiring.Component):
                 "clear": In(1),
                 "o": Out(Part(p)),
             }
+            | ({"paired": In(1)} if p.pairs else {})
         )
 
     @classmethod
@@ -121,7 +125,7 @@ class Drain(wiring.Component):
     @staticmethod
     def _to_value(p):
         """Cycles from there to a result before it is rounded."""
-        return 1 + len(_factors(p))
+        return 1 + p.pairs + len(_factors(p))
 
     def elaborate(self, platform):
         m = Module()
@@ -193,7 +197,8 @@ class Drain(wiring.Component):
         m.d.comb += event.result.eq(result)
         event = delayed(m, event, cycles=self._to_total(p) - 3, name="to_total")
         at_total = delayed(m, event, cycles=1, name="at_total")
-        totals = [total[p.spare :] for total in totals]
+        if not p.pairs:
+            totals = [total[p.spare :] for total in totals]
         if p.lanes < p.tile:
             totals = [self._in_turn(m, totals, at_total.part)]
         values = self._subtract(m, totals, at_total)
@@ -247,8 +252,9 @@ class Drain(wiring.Component):
         ``event`` is what belongs to the totals of the next cycle.
         """
         p = self.parameters
+        width = len(totals[0])
         m.submodules.before = before = Memory(
-            shape=data.ArrayLayout(p.sum_width, p.lanes),
+            shape=data.ArrayLayout(width, p.lanes),
             depth=1 << len(Cat(event.part, event.kernel)),
             init=[],
         )
@@ -267,15 +273,19 @@ class Drain(wiring.Component):
 
         values = []
         for n, total in enumerate(totals):
-            last_time = Signal(p.sum_width, name=f"before_{n}", reset_less=True)
-            value = Signal(p.sum_width, name=f"value_{n}", reset_less=True)
+            last_time = Signal(width, name=f"before_{n}", reset_less=True)
+            value = Signal(width, name=f"value_{n}", reset_less=True)
             m.d.comb += write.data[n].eq(total)
             m.d.sync += [last_time.eq(read.data[n]), value.eq(total - last_time)]
             with m.If(fresh):
                 m.d.sync += last_time.eq(0)
+            if p.pairs:
+                divided = Signal(p.sum_width, name=f"divided_{n}", reset_less=True)
+                m.d.sync += divided.eq(Mux(self.paired, value, value[p.spare :]))
+                value = divided
             for sign, shift in _factors(p):
                 times = Signal(p.sum_width, name=f"value_{n}_{shift}", reset_less=True)
-                part = value << shift
+                part = Mux(self.paired, 0, value << shift) if p.pairs else value << shift
                 m.d.sync += times.eq(value + part if sign > 0 else value - part)
                 value = times
             values.append(value)

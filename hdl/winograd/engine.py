@@ -27,8 +27,8 @@ class Engine(wiring.Component):
     in a row of blocks from left to right, for each of them channel by channel. All of it is only
     ever held up by what is missing, or by results that nobody takes.
 
-    A tile takes a cycle for each input channel and group of ``kernels`` output channels, and at
-    least ``least`` for a group.
+    A tile takes a cycle for each input channel, or for two in a paired layer, and group of
+    ``kernels`` output channels; and at least ``least`` for a group.
 
     Parameters
     ----------
@@ -110,8 +110,12 @@ class Engine(wiring.Component):
             self.busy.eq(walk.busy),
         ]
 
-        m.submodules.transform = transform = Transform(INPUTS[p.tile], width=p.activation_width)
-        m.d.comb += transform.i.eq(windows.o)
+        values = []
+        for n in range(p.ways):
+            transform = Transform(INPUTS[p.tile], width=p.activation_width)
+            m.submodules[f"transform_{n}"] = transform
+            m.d.comb += transform.i.eq(windows.o[n])
+            values.append(skewed(m, transform.o, size=p.size, name=f"values_{n}"))
         to_kernels = Windows.LATENCY + Transform.latency(INPUTS[p.tile])
         at_weights = to_kernels - Hop.LATENCY
         # Whoever is told that weights are read for the last time brings others after that.
@@ -126,13 +130,19 @@ class Engine(wiring.Component):
         first = kernels[0].i
         m.d.comb += [
             first.weight.eq(delayed(m, steps.weight, cycles=at_weights, name="weight")),
-            first.values.eq(skewed(m, transform.o, size=p.size, name="values")),
+            *(way.eq(numbers) for way, numbers in zip(first.values, values, strict=True)),
             first.ends.eq(delayed(m, steps.ends, cycles=to_kernels, name="ends")),
             first.load.eq(weights.o),
             first.load.weights.eq(skewed(m, weights.o.weights, size=p.size, name="loaded")),
             first.clear.eq(clear),
             weights.frees.eq(steps.frees),
         ]
+        if p.pairs:
+            m.d.comb += steps.paired.eq(layer.paired)
+            m.d.comb += [
+                first.load.selects[n].eq(delayed(m, select, cycles=n // p.size, name=f"select_{n}"))
+                for n, select in enumerate(weights.o.selects)
+            ]
         self._drain(m, steps, weights, collect, kernels, to_kernels, layer, clear)
         m.d.comb += [
             weights.finished.eq(collect.i[-1].ends_layer),
@@ -163,12 +173,13 @@ class Engine(wiring.Component):
         half = Signal(init=1)
         m.d.sync += half.eq(half ^ collect.i[-1].ends_layer)
         # Drains are far from each other, so that what all of them need goes from one to the next.
+        settings = ("shift", "low", "high", *(["paired"] if p.pairs else []))
         common = data.StructLayout(
-            {name: layer[name].shape() for name in ("shift", "low", "high")}
+            {name: layer[name].shape() for name in settings}
             | {"half": 1, "bias": weights.bias.shape(), "clear": 1}
         )
         told = Signal(common)
-        m.d.comb += [told[name].eq(layer[name]) for name in ("shift", "low", "high")]
+        m.d.comb += [told[name].eq(layer[name]) for name in settings]
         m.d.comb += [told.half.eq(half), told.bias.eq(weights.bias), told.clear.eq(clear)]
         begins, result = steps.ends, steps.result
         waited = 0

@@ -1,7 +1,7 @@
 """An output channel: multiplies transformed inputs with transformed weights, and adds up."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.multiplier import Multiplier
@@ -25,7 +25,7 @@ class Hop(wiring.Signature):
     -------
     weight : ``Out(Weight(parameters))``
         Where the weights of a step are.
-    values : ``Out(numbers(value_widths))``
+    values : ``Out(ArrayLayout(numbers(value_widths), ways))``
         Its transformed inputs, :attr:`LATENCY` cycles later; of each row of them, a cycle after the
         row above. See :func:`skewed`.
     ends : ``Out(1)``
@@ -44,7 +44,7 @@ class Hop(wiring.Signature):
         super().__init__(
             {
                 "weight": Out(Weight(p)),
-                "values": Out(numbers(p.value_widths)),
+                "values": Out(data.ArrayLayout(numbers(p.value_widths), p.ways)),
                 "ends": Out(1),
                 "load": Out(Load(p)),
                 "clear": Out(1),
@@ -114,9 +114,11 @@ class Row(wiring.Component):
         From the row above.
     next : ``Out(Order(parameters))``
         To the row below, a cycle later.
-    values : ``In(numbers(...))``
+    values : ``In(ArrayLayout(numbers(...), ways))``
     load : ``In(numbers(...))``
         Weights to write.
+    selects : ``In(size)``
+        Which way each of them is for. Only if there are two.
     shows : ``In(1)``
         Whether to put out the copy.
     o : ``Out(numbers(...))``
@@ -135,25 +137,31 @@ class Row(wiring.Component):
             {
                 "i": In(Order(p)),
                 "next": Out(Order(p)),
-                "values": In(numbers(self.widths[0])),
+                "values": In(data.ArrayLayout(numbers(self.widths[0]), p.ways)),
                 "load": In(numbers(self.widths[1])),
                 "shows": In(1),
                 "o": Out(numbers(self.sum_widths)),
             }
+            | ({"selects": In(p.size)} if p.pairs else {})
         )
 
     def elaborate(self, platform):
         m = Module()
+        p = self.parameters
         m.d.sync += [
             getattr(self.next, name).eq(getattr(self.i, name)) for name in self.i.signature.members
         ]
-        load = Signal.like(self.load, reset_less=True)
+        # Weights, and behind them which way each is for.
+        given = Cat(self.load, self.selects) if p.pairs else Value.cast(self.load)
+        load = Signal(len(given), reset_less=True)
         # A reset of a register's own takes no logic, if it need not be inverted.
         hides = Signal(init=1)
-        m.d.sync += [load.eq(self.load), hides.eq(~self.shows)]
+        m.d.sync += [load.eq(given), hides.eq(~self.shows)]
 
         address = self.next.address
-        m.submodules.memory = memory = Ram(load.shape(), depth=1 << len(Value.cast(address)))
+        m.submodules.memory = memory = Ram(len(load), depth=1 << len(Value.cast(address)))
+        weights = data.View(self.load.shape(), memory.o[: self.load.shape().size])
+        selects = memory.o[self.load.shape().size :]
         m.d.comb += [
             memory.load.en.eq(self.next.loads),
             memory.load.addr.eq(address),
@@ -164,12 +172,15 @@ class Row(wiring.Component):
         # Before the first step of a tile, sums are copied that have all of the tile before.
         copies = delayed(m, self.next.ends, cycles=self.LATENCY - 2, name="copies")
         for n, (name, _) in enumerate(self.o.shape()):
-            value = Signal.like(self.values[name], name=f"value_{n}", reset_less=True)
+            value = Signal.like(self.values[0][name], name=f"value_{n}", reset_less=True)
             multiplier = Multiplier(a_width=self.widths[0][n], b_width=self.widths[1][n])
             m.submodules[f"multiplier_{n}"] = multiplier
             # Multipliers are far from what is around them: there are registers on the way.
-            factor = Signal.like(memory.o[name], name=f"factor_{n}", reset_less=True)
-            m.d.sync += [value.eq(self.values[name]), factor.eq(memory.o[name])]
+            factor = Signal.like(weights[name], name=f"factor_{n}", reset_less=True)
+            chosen = self.values[0][name]
+            if p.pairs:
+                chosen = Mux(selects[n], self.values[1][name], chosen)
+            m.d.sync += [value.eq(chosen), factor.eq(weights[name])]
             m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(factor)]
             product = Signal.like(multiplier.o, name=f"product_{n}", reset_less=True)
             total = Signal.like(self.o[name], name=f"sum_{n}", reset_less=True)
@@ -189,6 +200,8 @@ class Row(wiring.Component):
 
 class Kernel(wiring.Component):
     """``sums += values * weights``, position by position and step by step.
+
+    With two ways, each weight says which one its value is to come from.
 
     Sums wrap around, and nothing ever sets them to zero: those of a tile are what came to them
     since the end of the one before. At the end of a tile they are copied, :attr:`LATENCY` cycles
@@ -261,10 +274,11 @@ class Kernel(wiring.Component):
             ]
             for j in range(p.size):
                 place = str(i * p.size + j)
-                m.d.comb += [
-                    row.values[str(j)].eq(values[place]),
-                    row.load[str(j)].eq(self.next.load.weights[place]),
-                ]
+                m.d.comb += row.load[str(j)].eq(self.next.load.weights[place])
+                for n in range(p.ways):
+                    m.d.comb += row.values[n][str(j)].eq(values[n][place])
+                if p.pairs:
+                    m.d.comb += row.selects[j].eq(self.next.load.selects[i * p.size + j])
                 # All rows but one are zeros, so that they need no multiplexer. What a narrower sum
                 # lacks is of no account.
                 merged[j] = merged[j] | row.o[str(j)].as_unsigned()

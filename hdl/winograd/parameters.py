@@ -11,9 +11,11 @@ from hdl.multiplier import Multiplier
 from hdl.ram import Ram
 from hdl.winograd.transforms import INPUTS, OUTPUTS, SHIFTS, WEIGHTS, moduli, widths
 
-__all__ = ["BIAS_WIDTH", "Block", "Descriptor", "Parameters"]
+__all__ = ["BIAS_WIDTH", "TAPS", "Block", "Descriptor", "Parameters"]
 
 BIAS_WIDTH = 32
+TAPS = 9
+"""Weights of a kernel and channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class Parameters:
         two.
     longest : int
         Most rows and columns of an image.
+    pairs : bool
+        Whether layers can be *paired*: their weights are in the Winograd domain, and at each
+        position one of a pair of channels has none. A step takes both channels, and each product
+        one of them. All layers have an even number of channels then.
     """
 
     tile: int
@@ -66,6 +72,7 @@ class Parameters:
     band_depth: int = 16
     output_depth: int = 1024
     longest: int = 255
+    pairs: bool = False
 
     def __post_init__(self):
         if self.tile not in INPUTS or isinstance(self.tile, bool):
@@ -87,6 +94,10 @@ class Parameters:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise TypeError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+        if not isinstance(self.pairs, bool):
+            raise TypeError(f"pairs must be a bool, not {self.pairs!r}")
+        if self.pairs and self.tile == 1:
+            raise ValueError("pairs must be False with a tile of 1, which transforms nothing")
         if self.sum_width <= self.activation_width:
             raise ValueError(
                 f"sum_width must be more than activation_width ({self.activation_width}), "
@@ -113,6 +124,21 @@ class Parameters:
     def size(self):
         """Inputs on a side of a tile."""
         return self.tile + 2
+
+    @property
+    def ways(self):
+        """Channels in a step, at most."""
+        return 2 if self.pairs else 1
+
+    @property
+    def number_width(self):
+        """Bits of each number of a beat of weights."""
+        return (self.code_width or self.weight_width) + self.pairs
+
+    @property
+    def parts_of_weights(self):
+        """Beats of nine that the weights of a paired layer take, for a kernel and two channels."""
+        return -(-(self.size**2) // TAPS)
 
     @property
     def per_drain(self):
@@ -233,4 +259,5 @@ class Descriptor(data.StructLayout):
                 "bands": 2 * len(Const(0, tiles)),
                 "stride": range(p.output_depth // 2 + 1),  # of a tile in the memory of a drain
             }
+            | ({"paired": 1} if p.pairs else {})
         )

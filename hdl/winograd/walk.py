@@ -306,9 +306,9 @@ class Walk(wiring.Component):
 
 
 class Steps(wiring.Component):
-    """Goes through the channels of tiles, one a cycle, without a gap between tiles.
+    """Goes through the channels of tiles, one a cycle, or two, without a gap between tiles.
 
-    A tile with fewer channels than ``least`` takes so many cycles all the same. A step is told
+    A tile with fewer steps than ``least`` takes so many cycles all the same. A step is told
     :attr:`LATENCY` cycles after its tile was taken.
 
     Parameters
@@ -320,6 +320,8 @@ class Steps(wiring.Component):
     i : ``In(stream.Signature(Tile(parameters)))``
     channels : ``In(range(channel_depth + 1))``
         Of the layer of the tiles.
+    paired : ``In(1)``
+        Whether a step is two channels. Only if layers can be paired.
     place : ``Out(Place(parameters))``
         The window; without any rows in the image if there is no step.
     weight : ``Out(Weight(parameters))``
@@ -347,11 +349,13 @@ class Steps(wiring.Component):
                 "frees": Out(1),
                 "result": Out(Result(p)),
             }
+            | ({"paired": In(1)} if p.pairs else {})
         )
 
     def elaborate(self, platform):
         m = Module()
         least = self.parameters.least
+        pairs = self.parameters.pairs
         tile = Signal.like(self.i.payload)
         channel = Signal.like(self.weight.channel)
 
@@ -366,16 +370,19 @@ class Steps(wiring.Component):
         m.d.sync += [cycles.eq(cycles - 1), channels.eq(channels - 1)]
         m.d.sync += [last.eq(busy & (cycles == 0)), live.eq(live & ~last_live)]
         m.d.sync += [first_live.eq(moves & self.i.valid), last_live.eq(channels == 0)]
-        m.d.sync += [channel.eq(channel + 1), tile.place.address.eq(tile.place.address + 1)]
+        m.d.sync += channel.eq(channel + 1)
+        step = Mux(self.paired, 2, 1) if pairs else 1
+        m.d.sync += tile.place.address.eq(tile.place.address + step)
 
         # Of the layer.
         more, only = Signal(), Signal()
         first_cycles, first_channels = Signal.like(cycles), Signal.like(channels)
+        steps = self.channels >> self.paired if pairs else self.channels
         m.d.sync += [
-            more.eq(self.channels > least),
-            only.eq(self.channels == 1),
-            first_channels.eq(self.channels - 2),
-            first_cycles.eq(Mux(more, self.channels, least) - 2),
+            more.eq(steps > least),
+            only.eq(steps == 1),
+            first_channels.eq(steps - 2),
+            first_cycles.eq(Mux(more, steps, least) - 2),
         ]
         with m.If(moves):
             m.d.sync += [tile.eq(self.i.payload), channel.eq(0), busy.eq(self.i.valid)]

@@ -6,21 +6,24 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl.streams import delayed
-from hdl.winograd.parameters import BIAS_WIDTH
+from hdl.winograd.parameters import BIAS_WIDTH, TAPS
 from hdl.winograd.transforms import WEIGHTS, Transform, numbers
 from hdl.winograd.walk import Weight
 
 __all__ = ["BiasLoad", "Count", "Load", "Weights", "beat"]
 
-_TAPS = 9
-
 
 def beat(parameters):
-    """Shape of a beat of weights: nine codes, or weights, row by row."""
+    """Shape of a beat of weights: nine codes, or weights, row by row.
+
+    If layers can be paired, each of them has one bit more, the highest: which of the two channels
+    it is for.
+    """
     p = parameters
-    return data.ArrayLayout(
-        signed(p.weight_width) if p.code_width is None else unsigned(p.code_width), _TAPS
-    )
+    number = signed(p.weight_width) if p.code_width is None else unsigned(p.code_width)
+    if p.pairs:
+        number = data.StructLayout({"number": number, "select": 1})
+    return data.ArrayLayout(number, TAPS)
 
 
 class Count(data.StructLayout):
@@ -32,8 +35,9 @@ class Count(data.StructLayout):
     """
 
     def __init__(self, descriptor):
-        names = ("channels", "kernels", "groups", "bands")
-        super().__init__({name: descriptor[name].shape for name in names})
+        names = ("channels", "kernels", "groups", "bands", "paired")
+        fields = dict(descriptor)
+        super().__init__({name: fields[name].shape for name in names if name in fields})
 
 
 class Load(data.StructLayout):
@@ -52,6 +56,7 @@ class Load(data.StructLayout):
                 "address": Weight(p),
                 "weights": numbers(p.product_weight_widths),
             }
+            | ({"selects": p.size**2} if p.pairs else {})  # which way each of them is for
         )
 
 
@@ -84,6 +89,9 @@ class Weights(wiring.Component):
     a group takes at least :attr:`LEAST`. The transformed weights of a beat appear :attr:`latency`
     cycles later. Kernels have memory for two groups, of which one can be loaded while the other is
     used.
+
+    Weights of a paired layer are not transformed. There are as many beats as their ``size**2``
+    numbers take, for a kernel and two channels.
 
     Parameters
     ----------
@@ -173,7 +181,11 @@ class Weights(wiring.Component):
             m.d.sync += idle.eq(1)
 
         self._spread(m, half)
-        self._look_up(m, entries)
+        weights = self._look_up(m, entries)
+        if p.pairs:
+            self._choose(m, layer, weights)
+        else:
+            m.d.comb += self.o.weights.eq(self.transform.o)
         return m
 
     def _take(self, m, layer, starts):
@@ -187,12 +199,14 @@ class Weights(wiring.Component):
         taken, ends_group = Signal(), Signal()
         begins, following, now = self._groups(m, layer, starts, active, ends_group)
 
-        # Two before the last one.
+        # Channels, or pairs of them; and two before the last one.
+        steps = layer.channels >> layer.paired if p.pairs else layer.channels
         third_channel = Signal.like(channel)
-        m.d.sync += third_channel.eq(layer.channels - 2)
+        m.d.sync += third_channel.eq(steps - 2)
+        beat_taken = self.weights.valid & self.weights.ready
         m.d.comb += [
             self.weights.ready.eq(active & granted),
-            taken.eq(self.weights.valid & self.weights.ready),
+            taken.eq(beat_taken & self._completes(m, layer) if p.pairs else beat_taken),
             ends_group.eq(taken & last_kernel & last_channel),
         ]
         with m.If(taken):
@@ -206,7 +220,7 @@ class Weights(wiring.Component):
                 ]
         with m.If(begins):
             m.d.sync += [kernel.eq(1), number.eq(0), channel.eq(0)]
-            m.d.sync += [last_kernel.eq(following.only), last_channel.eq(layer.channels == 1)]
+            m.d.sync += [last_kernel.eq(following.only), last_channel.eq(steps == 1)]
         m.d.sync += [active.eq(begins | (active & ~ends_group)), half.eq(half ^ ends_group)]
 
         # A group has its memory before its first beat is taken, and keeps it after its last one.
@@ -226,6 +240,15 @@ class Weights(wiring.Component):
         loaded = delayed(m, ends_group, cycles=self.latency, name="ends_group")
         m.d.comb += self.loaded.eq(loaded)
         return ends_group & now.final
+
+    def _completes(self, m, layer):
+        """Whether the beat that is on offer is the last one for its kernel and step."""
+        parts = self.parameters.parts_of_weights
+        left = Signal(range(parts), init=parts - 1)
+        completes = ~layer.paired | (left == 0)
+        with m.If(self.weights.valid & self.weights.ready):
+            m.d.sync += left.eq(Mux(completes, parts - 1, left - 1))
+        return completes
 
     def _groups(self, m, layer, starts, active, ends_group):
         """Prepares groups of kernels, each while the one before it is taken.
@@ -275,12 +298,13 @@ class Weights(wiring.Component):
         return begins, following, now
 
     def _look_up(self, m, entries):
-        """Weights of a beat, transformed."""
+        """Transforms the weights of a beat. Returns them as they are, a cycle after they came."""
         p = self.parameters
         m.submodules.transform = transform = self.transform
-        for n in range(_TAPS):
+        weights = []
+        for n in range(TAPS):
             weight = Signal(signed(p.weight_width), name=f"weight_{n}", reset_less=True)
-            value = self.weights.p[n]
+            value = self.weights.p[n].number if p.pairs else self.weights.p[n]
             if p.code_width is not None:
                 # One copy for each weight: LUT RAM is read where it is.
                 m.submodules[f"codebook_{n}"] = codebook = Memory(
@@ -296,7 +320,37 @@ class Weights(wiring.Component):
                 value = read.data
             m.d.sync += weight.eq(value)
             m.d.comb += transform.i[n // 3][n % 3].eq(weight)
-        m.d.comb += self.o.weights.eq(transform.o)
+            weights.append(weight)
+        return weights
+
+    def _choose(self, m, layer, weights):
+        """Puts out transformed weights; or, in a paired layer, those of several beats."""
+        p = self.parameters
+        taken = Signal()
+        selects = [Signal(name=f"select_{n}", reset_less=True) for n in range(TAPS)]
+        m.d.sync += taken.eq(self.weights.valid & self.weights.ready)
+        m.d.sync += [select.eq(self.weights.p[n].select) for n, select in enumerate(selects)]
+
+        # When the last beat for a kernel is there, those before it are further on.
+        given = [Cat(*both) for both in zip(weights, selects, strict=True)]
+        for part in range(1, p.parts_of_weights):
+            earlier = [
+                Signal(p.weight_width + 1, name=f"given_{n}_{part}", reset_less=True)
+                for n in range(TAPS)
+            ]
+            with m.If(taken):
+                m.d.sync += [x.eq(y) for x, y in zip(earlier, given[:TAPS], strict=True)]
+            given = earlier + given
+
+        # As late as transformed ones. In another layer, a channel is the first or the second one.
+        plain = delayed(m, ~layer.paired, cycles=self.latency, name="plain")
+        for n, number in enumerate(given[: p.size**2]):
+            later = delayed(m, number, cycles=self.latency - 1, name=f"later_{n}")
+            weight, select = later[:-1].as_signed(), later[-1]
+            m.d.comb += [
+                self.o.weights[str(n)].eq(Mux(plain, self.transform.o[str(n)], weight)),
+                self.o.selects[n].eq(Mux(plain, self.o.address.channel[0], select)),
+            ]
 
     def _spread(self, m, half):
         """Biases to the drains: to the kernels of the first one, then to those of the next."""

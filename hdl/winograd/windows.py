@@ -46,7 +46,8 @@ class Place(data.StructLayout):
 class Lane(wiring.Component):
     """Memory of one of a window's inputs.
 
-    Lanes are far from each other, so that each has registers of its own.
+    Lanes are far from each other, so that each has registers of its own. With two ways, there is a
+    memory for even addresses and one for odd ones, and both are read at a time.
 
     Parameters
     ----------
@@ -62,43 +63,48 @@ class Lane(wiring.Component):
     outside : ``In(1)``
         Whether that is not in the image, ``Ram.LATENCY`` cycles later.
     o : ``Out``
-        It, a cycle later; zero outside.
+        It, for each way, a cycle later; zero outside.
     """
 
     def __init__(self, parameters):
         self.parameters = p = parameters
         address = ceil_log2(p.window_depth)
+        number = signed(p.activation_width)
         super().__init__(
             {
                 "writes": In(1),
                 "place": In(address),
-                "number": In(signed(p.activation_width)),
+                "number": In(number),
                 "address": In(address),
                 "outside": In(1),
-                "o": Out(signed(p.activation_width)),
+                "o": Out(data.ArrayLayout(number, p.ways)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Ram(self.o.shape(), depth=self.parameters.window_depth)
+        ways = self.parameters.ways
+        which = ways - 1  # bits of an address that say which memory it is in
         writes = Signal()
         place = Signal.like(self.place, reset_less=True)
         number = Signal.like(self.number, reset_less=True)
         m.d.sync += [writes.eq(self.writes), place.eq(self.place), number.eq(self.number)]
-        m.d.comb += [
-            memory.load.en.eq(writes),
-            memory.load.addr.eq(place),
-            memory.load.data.eq(number),
-            memory.address.eq(self.address),
-        ]
 
-        # A register with a reset of its own takes no logic.
-        value = Signal.like(self.o, name="value", reset_less=True)
-        m.d.sync += value.eq(memory.o)
-        with m.If(self.outside):
-            m.d.sync += value.eq(0)
-        m.d.comb += self.o.eq(value)
+        for n in range(ways):
+            memory = Ram(number.shape(), depth=self.parameters.window_depth // ways)
+            m.submodules[f"memory_{n}"] = memory
+            m.d.comb += [
+                memory.load.en.eq(writes & (place[0] == n) if which else writes),
+                memory.load.addr.eq(place[which:]),
+                memory.load.data.eq(number),
+                memory.address.eq(self.address[which:]),
+            ]
+            # A register with a reset of its own takes no logic.
+            value = Signal.like(number, name=f"value_{n}", reset_less=True)
+            m.d.sync += value.eq(memory.o)
+            with m.If(self.outside):
+                m.d.sync += value.eq(0)
+            m.d.comb += self.o[n].eq(value)
         return m
 
 
@@ -111,6 +117,9 @@ class Windows(wiring.Component):
     each of its inputs has a memory of its own, with one of the inputs of a block, and those that
     are in other blocks than the first are read from other addresses. The window appears
     :attr:`LATENCY` cycles after its place.
+
+    With two ways, it is the windows of two channels, of which the first has an even address. Each
+    layer has an even number of channels.
 
     Parameters
     ----------
@@ -132,7 +141,7 @@ class Windows(wiring.Component):
     pitch, channels : ``In``
         Its blocks in a row, and in a place.
     place : ``In(Place(parameters))``
-    o : ``Out(ArrayLayout(ArrayLayout(signed(activation_width), size), size))``
+    o : ``Out(ArrayLayout(ArrayLayout(ArrayLayout(signed(activation_width), size), size), ways))``
     """
 
     # Addresses of rows, then of columns, memory, zeros.
@@ -156,7 +165,7 @@ class Windows(wiring.Component):
                 "pitch": In(window),
                 "channels": In(channels),
                 "place": In(Place(p)),
-                "o": Out(data.ArrayLayout(row, p.size)),
+                "o": Out(data.ArrayLayout(data.ArrayLayout(row, p.size), p.ways)),
             }
         )
 
@@ -203,7 +212,7 @@ class Windows(wiring.Component):
                     lane.number.eq(Mux(pads, padded, plain)),
                     lane.address.eq(addresses[kinds[i]][kinds[j]]),
                     lane.outside.eq(outside),
-                    self.o[i][j].eq(lane.o),
+                    *(self.o[n][i][j].eq(lane.o[n]) for n in range(p.ways)),
                 ]
 
         return m

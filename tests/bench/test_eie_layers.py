@@ -177,13 +177,13 @@ def test_fitted_layers_are_those_of_table_iii_otherwise():
 
 @pytest.mark.parametrize(("activity", "density", "spread"), [(0.3, 0.1, 0.4), (1.0, 0.12, 0.3)])
 def test_a_fit_finds_what_data_were_made_of(activity, density, spread):
-    true = Benchmark("one", 300, 900, density, activity, 1.0, 1.0, spread=spread)
+    true = Benchmark("one", 200, 640, density, activity, 1.0, 1.0, spread=spread)
     theoretical, actual = eie_times(true, vectors=4)
     published = dataclasses.replace(true, theoretical=theoretical, actual=actual, spread=0.0)
     published = dataclasses.replace(published, **{true.free: 1.2 * getattr(true, true.free)})
     found, *times = eie_layers.fit(published, vectors=4, seed=0)
-    assert getattr(found, true.free) == pytest.approx(getattr(true, true.free), abs=1e-3)
-    assert found.spread == pytest.approx(spread, abs=0.01)
+    assert getattr(found, true.free) == pytest.approx(getattr(true, true.free), rel=0.02)
+    assert found.spread == pytest.approx(spread, abs=0.05)
     assert times == pytest.approx([theoretical, actual], rel=0.01)
     assert times == eie_times(found, vectors=4)
     text = eie_layers.nearness([(dataclasses.replace(found, name="NT-We"), *times)])

@@ -793,28 +793,37 @@ def sweeps(
                 yield "elements", "eie", name, count, eie(count)
 
 
-def draw(points: list[tuple[str, str, str, int, float]], elements: int, path: Path) -> None:
+def draw(
+    points: list[tuple[str, str, str, int, float]], *, elements: int, kind: str, path: Path
+) -> None:
     """Draw the sweeps as figures 8 and 13 of the paper are drawn, ours above EIE's."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 8), layout="constrained")
     axes = figure.subplots(2, 2, sharey=True, sharex="col")
-    labels = {"depth": f"queue depth ({elements} elements)", "elements": "elements"}
-    titles = {"here": "here", "eie": "EIE, same weights and activations"}
-    for line, machine in zip(axes, titles, strict=True):
-        for axis, sweep in zip(line, labels, strict=True):
-            for name in dict.fromkeys(point[2] for point in points):
+    sweeps = {
+        "depth": ("places in each queue", f"{elements} elements"),
+        "elements": ("elements", "queues of {}"),
+    }
+    machines = {"here": ("Prunus", QUEUE_DEPTH), "eie": ("EIE, same data", EIE_DEPTH)}
+    names = list(dict.fromkeys(point[2] for point in points))
+    for line, (machine, (title, depth)) in zip(axes, machines.items(), strict=True):
+        for axis, (sweep, (_, fixed)) in zip(line, sweeps.items(), strict=True):
+            # Lines can lie on each other: markers of falling sizes stay in sight.
+            for n, name in enumerate(names):
                 chosen = [point[3:] for point in points if point[:3] == (sweep, machine, name)]
-                axis.plot(*zip(*chosen, strict=True), marker="o", markersize=3, label=name)
+                style = {"marker": "osD^v<>ph"[n], "markersize": 6.5 - n / 2}
+                axis.plot(*zip(*chosen, strict=True), **style)
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_formatter("{x:.0f}")
-            axis.set_ylim(0, 1)
+            axis.set_ylim(0, 1.03)
             axis.grid(alpha=0.3)
-            axis.set_title(titles[machine])
-            axis.set_ylabel("ideal cycles / cycles")
-    for axis, label in zip(axes[-1], labels.values(), strict=True):
+            axis.set_title(f"{title}, {fixed.format(depth)}")
+        line[0].set_ylabel("ideal cycles / cycles")
+    for axis, (label, _) in zip(axes[-1], sweeps.values(), strict=True):
         axis.set_xlabel(label)
-    axes[0, 1].legend(fontsize="small", ncols=3)
+    figure.suptitle(f"Layers of EIE, {kind} weights")
+    figure.legend(axes[0, 0].lines, names, loc="outside lower center", ncols=9, fontsize="small")
     figure.savefig(path, dpi=150)
 
 
@@ -879,7 +888,7 @@ def main() -> None:
         for point in sweeps(names, vectors=options.vectors, **shared):
             points.append(point)
             log("{2}: {0} {3}, {1}: {4:.3f}".format(*point))
-        draw(points, options.pes, options.plot)
+        draw(points, elements=options.pes, kind=options.set, path=options.plot)
         document["sweeps"] = [
             dict(zip(("sweep", "machine", "name", "at", "ratio"), point, strict=True))
             for point in points

@@ -308,5 +308,5 @@ def test_sweeps_and_their_picture(small, monkeypatch, tmp_path):
         == len(eie_layers.EIE_DEPTHS) + len(eie_layers.DEPTHS) + 2 * 2
     )
     assert all(0 < ratio < 1 for *_, ratio in points)
-    eie_layers.draw(points, 2, tmp_path / "sweeps.png")
+    eie_layers.draw(points, elements=2, kind="uniform", path=tmp_path / "sweeps.png")
     assert (tmp_path / "sweeps.png").stat().st_size > 10_000

@@ -21,6 +21,7 @@ SMALL = Benchmark("small", 72, 45, 0.1, 0.4, 1.0, 1.5)
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setitem(eie_layers.BENCHMARKS, "small", SMALL)
+    monkeypatch.setitem(eie_layers.FITTED, "small", (0.5, 0.3))
 
 
 def layer_of(matrix):
@@ -102,8 +103,13 @@ def test_cycles_of_eie(seed, columns, elements, depth, activity):
     matrix = rng.random((20, columns)) < 0.3
     vectors = rng.random((2, columns)) < activity
     counts = entries_one_by_one(matrix, elements)
-    found = eie_layers.eie_cycles(layer_of(matrix), vectors, elements, depth)
+    found = eie_layers.eie_cycles(np.array(counts), vectors, depth)
     assert found.tolist() == [recurrence(counts, vector, depth) for vector in vectors]
+    mean = eie_layers.eie_theoretical_cycles(np.array(counts), vectors)
+    active = [
+        sum(counts[i][j] for i in range(elements) for j in np.flatnonzero(v)) for v in vectors
+    ]
+    assert mean.tolist() == [entries / elements for entries in active]
 
 
 def test_entropy():
@@ -135,6 +141,53 @@ def test_networks_are_as_dense_as_said(kind):
     assert np.array_equal(layer.codes, again.layers[0].codes)
     inputs = eie_layers.make_inputs(benchmark, 5, seed=1)
     assert (inputs != 0).mean() == pytest.approx(0.4, rel=0.05)
+
+
+def eie_times(benchmark, vectors=16):
+    """Theoretical and actual times of 64 elements of EIE in microseconds."""
+    (layer,) = eie_layers.make_network(benchmark, "fitted", seed=0).layers
+    nonzero = eie_layers.make_inputs(benchmark, vectors, seed=0) != 0
+    entries = eie_layers.eie_entries(layer, 64)
+    cycles = (
+        eie_layers.eie_theoretical_cycles(entries, nonzero),
+        eie_layers.eie_cycles(entries, nonzero, 7),
+    )
+    return [one.mean() / 800 for one in cycles]
+
+
+@pytest.mark.parametrize("name", ["Alex-8", "VGG-8", "NT-We", "NT-Wd", "NT-LSTM"])
+def test_eie_takes_the_published_times_on_fitted_layers(name):
+    """Of those that are made quickly."""
+    benchmark = eie_layers.benchmark_of(name, "fitted")
+    times = [round(time, 1) for time in eie_times(benchmark)]
+    assert times == [benchmark.theoretical, benchmark.actual]
+
+
+def test_fitted_layers_are_those_of_table_iii_otherwise():
+    assert eie_layers.FITTED.keys() == eie_layers.BENCHMARKS.keys()
+    for name, published in eie_layers.BENCHMARKS.items():
+        one = eie_layers.benchmark_of(name, "fitted")
+        kept = {"activity": published.activity, "density": published.density}
+        assert 0 < one.spread
+        assert published.free == ("density" if published.activity == 1 else "activity")
+        changed = {published.free: kept[published.free], "spread": 0.0}
+        assert dataclasses.replace(one, **changed) == published
+        assert eie_layers.benchmark_of(name, "uniform") == published
+
+
+@pytest.mark.parametrize(("activity", "density", "spread"), [(0.3, 0.1, 0.4), (1.0, 0.12, 0.3)])
+def test_a_fit_finds_what_data_were_made_of(activity, density, spread):
+    true = Benchmark("one", 200, 640, density, activity, 1.0, 1.0, spread=spread)
+    theoretical, actual = eie_times(true, vectors=4)
+    published = dataclasses.replace(true, theoretical=theoretical, actual=actual, spread=0.0)
+    published = dataclasses.replace(published, **{true.free: 1.2 * getattr(true, true.free)})
+    found, *times = eie_layers.fit(published, vectors=4, seed=0)
+    assert getattr(found, true.free) == pytest.approx(getattr(true, true.free), rel=0.02)
+    assert found.spread == pytest.approx(spread, abs=0.05)
+    assert times == pytest.approx([theoretical, actual], rel=0.01)
+    assert times == eie_times(found, vectors=4)
+    text = eie_layers.nearness([(dataclasses.replace(found, name="NT-We"), *times)])
+    assert f"{times[1]:.2f}" in text
 
 
 @pytest.mark.parametrize("elements", [4, 16])
@@ -171,25 +224,32 @@ def test_slices_are_the_layer(monkeypatch):
     )
 
 
-def measured():
+def measured(kind="log-normal"):
     return eie_layers.measure(
-        ["small"], elements=2, kind="log-normal", vectors=3, seed=0, log=lambda line: None
+        ["small"], elements=2, kind=kind, vectors=3, seed=0, log=lambda line: None
     )
 
 
-def test_a_small_layer_on_the_rtl(small):
-    document = json.loads(json.dumps(measured()))
+@pytest.mark.parametrize("kind", ["log-normal", "fitted"])
+def test_a_small_layer_on_the_rtl(small, kind):
+    document = json.loads(json.dumps(measured(kind)))
     (row,) = document["layers"]
     (device,) = document["devices"]
-    network = eie_layers.make_network(SMALL, "log-normal", seed=0)
-    nonzero = eie_layers.make_inputs(SMALL, 3, seed=0) != 0
+    benchmark = eie_layers.benchmark_of("small", kind)
+    network = eie_layers.make_network(benchmark, kind, seed=0)
+    nonzero = eie_layers.make_inputs(benchmark, 3, seed=0) != 0
     (layer,) = network.layers
     per_column = (layer.dense() != 0).sum(axis=0)
     assert row["ideal_cycles"] == pytest.approx((nonzero * per_column).sum(axis=1).mean() / 2)
     assert row["ratio"] < 1
     assert row["cycles"] > row["stream_cycles"] > row["ideal_cycles"]
     assert row["stream_ratio"] == pytest.approx(row["ideal_cycles"] / row["stream_cycles"])
-    assert row["eie_cycles"] == eie_layers.eie_cycles(layer, nonzero, 2, 7).mean()
+    entries_of_eie = eie_layers.eie_entries(layer, 2)
+    assert row["eie_cycles"] == eie_layers.eie_cycles(entries_of_eie, nonzero, 7).mean()
+    assert row["eie_theoretical_cycles"] == pytest.approx(
+        (nonzero * entries_of_eie.sum(axis=0)).sum(axis=1).mean() / 2
+    )
+    assert document["geomean_speedup"] == pytest.approx(row["speedup"])
     assert row["eie_published_cycles"] is None
     assert row["padding"] + row["starved"] == pytest.approx(1 - row["ideal_cycles"] / row["cycles"])
     entries = round((1 + row["escapes"]) * layer.nonzeros)
@@ -248,5 +308,5 @@ def test_sweeps_and_their_picture(small, monkeypatch, tmp_path):
         == len(eie_layers.EIE_DEPTHS) + len(eie_layers.DEPTHS) + 2 * 2
     )
     assert all(0 < ratio < 1 for *_, ratio in points)
-    eie_layers.draw(points, 2, tmp_path / "sweeps.png")
+    eie_layers.draw(points, elements=2, kind="uniform", path=tmp_path / "sweeps.png")
     assert (tmp_path / "sweeps.png").stat().st_size > 10_000

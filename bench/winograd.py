@@ -128,7 +128,7 @@ class Core(wiring.Component):
         wait = Kernel.LATENCY - Drain.AHEAD
         m.d.comb += [
             transform.i.eq(self.i),
-            kernel.i.values.eq(skewed(m, transform.o, size=self._size, name="values")),
+            kernel.i.values[0].eq(skewed(m, transform.o, size=self._size, name="values")),
             *(getattr(kernel.i, name).eq(getattr(self, name)) for name in self._HOP),
             kernel.rows.eq(drain.rows[0]),
             drain.sums[0].eq(kernel.o),

@@ -147,6 +147,7 @@ class Row(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        p = self.parameters
         m.d.sync += [
             getattr(self.next, name).eq(getattr(self.i, name)) for name in self.i.signature.members
         ]

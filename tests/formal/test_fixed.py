@@ -26,7 +26,7 @@ class Nearest(Elaboratable):
         m.d.comb += Assume((dut.low <= dut.high) & (dut.shift < dut.width))
         there = delayed(m, Const(1), cycles=dut.latency + 1, name="there")
         total = Signal(signed(dut.width))
-        m.d.comb += total.eq(dut.value + dut.bias)
+        m.d.comb += total.eq(dut.value + (0 if dut.bias_width is None else dut.bias))
 
         # Twice the error, in units of the last bit dropped.
         scale = Signal(dut.width)
@@ -45,7 +45,10 @@ class Nearest(Elaboratable):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_requantise(tmp_path, deep):
-    dut = Requantise(width=10, bias_width=6, result_width=5, deep=deep)
-    ports = [dut.value, dut.bias, dut.shift, dut.low, dut.high]
+@pytest.mark.parametrize("bias_width", [None, 6])
+def test_requantise(tmp_path, bias_width, deep):
+    dut = Requantise(width=10, bias_width=bias_width, result_width=5, deep=deep)
+    ports = [dut.value, dut.shift, dut.low, dut.high]
+    if bias_width is not None:
+        ports.append(dut.bias)
     prove(Nearest(dut), tmp_path, ports=ports, depth=dut.latency + 3)

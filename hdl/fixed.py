@@ -14,8 +14,8 @@ class Requantise(wiring.Component):
 
     A result appears :attr:`latency` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
-    way, from two cycles before the first one on. A rectifier is a ``low`` of 0. The sum wraps
-    around if it does not fit ``value``.
+    way, from two cycles before the first one on, or three without biases. A rectifier is a ``low``
+    of 0. The sum wraps around if it does not fit ``value``.
 
     Parameters
     ----------
@@ -159,8 +159,9 @@ class Requantise(wiring.Component):
         """
         lost = Const(0)
         negative = halves[-1]
-        for low in reversed(range(0, len(self.shift), self._STEP)):
-            by = self.shift[low : low + self._STEP]
+        for high in range(len(self.shift), 0, -self._STEP):
+            low = max(high - self._STEP, 0)
+            by = self.shift[low:high]
             width = min(len(halves), len(self.o) + (1 << low))
             shifted = Signal(signed(width), name=f"halves_{low}")
             later, losses = Signal(name=f"negative_{low}"), Signal(name=f"lost_{low}")

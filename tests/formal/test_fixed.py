@@ -24,9 +24,10 @@ class Nearest(Elaboratable):
         later = delayed(m, Const(1), cycles=1, name="later")
         m.d.comb += Assume(~later | (parameters == delayed(m, parameters, cycles=1, name="before")))
         m.d.comb += Assume((dut.low <= dut.high) & (dut.shift < dut.width))
-        there = delayed(m, Const(1), cycles=dut.latency + 1, name="there")
+        biased = dut.bias_width is not None
+        there = delayed(m, Const(1), cycles=dut.latency + 2 - biased, name="there")
         total = Signal(signed(dut.width))
-        m.d.comb += total.eq(dut.value + (0 if dut.bias_width is None else dut.bias))
+        m.d.comb += total.eq(dut.value + (dut.bias if biased else 0))
 
         # Twice the error, in units of the last bit dropped.
         scale = Signal(dut.width)

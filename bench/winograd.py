@@ -4,7 +4,8 @@
         [--work FOLDER]
 
 Random layers run on the compiled RTL of six units, alone or one right behind the other, with and
-without stalls on both sides of each stream. Each result has to be that of
+without stalls on both sides of each stream; and a third as many on two units more, whose layers can
+be paired, and half of them are. Each result has to be that of
 ``torch.nn.functional.conv2d`` on integers, rounded; cycles of a layer that runs alone and never
 waits have to be those of :func:`mapping.winograd.predict`; else the bench ends with an error.
 
@@ -19,6 +20,11 @@ a quarter of the size and an eighth of the channels, run on the RTL of these uni
     Cycles that are not steps, which are tiles times groups of kernels times channels. With fewer
     channels than a unit's ``least``, as in the first layer, a tile takes that many steps.
 
+The same layers, paired, are predicted for units that take that (``Parameters.pairs``), and beside
+that what there would be if each multiplier skipped the zeros of its own: if a half of all weights
+were zero, anywhere, and nothing else were lost. What pruning costs in accuracy is in the table of a
+small network that is trained for it: see :mod:`bench.pairs`.
+
 With ``--sizes`` units are synthesised, placed and routed as :mod:`bench.fpga` does it, for
 LFE5U-85F in speed grade 6, with a floor plan for kernels (``bench/floorplan.py``). ``lut`` counts
 LUT4 and two for each CCU2C, a pair of bits of carry; ``cells`` is what nextpnr used, LUT RAM
@@ -30,9 +36,10 @@ memory as that of F4; ``of direct`` are operations over its own.
 
 import argparse
 import json
+import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +49,12 @@ from amaranth import Module
 from amaranth.lib import wiring
 
 from bench import floorplan
+from bench import pairs as trained
 from bench.fpga import Enclosed, Target, path, placements, plan_floor, synthesise
 from golden.errors import FitError, MismatchError, PrunusError
 from golden.fixed import limits, requantise
+from golden.nets.random import random_pairs
+from golden.winograd import phases
 from hdl.streams import delayed
 from hdl.winograd.drain import Drain
 from hdl.winograd.engine import Engine
@@ -63,6 +73,13 @@ UNITS = {
     ),
     "F4, 8 bits": Parameters(tile=4, kernels=2, sum_width=26, window_depth=2048),
     "F4, codes": Parameters(tile=4, kernels=3, drains=2, code_width=4, sum_width=26),
+}
+# Of these, sums are as wide as weights in the Winograd domain can make them.
+PAIRS = {
+    "F2, pairs": Parameters(tile=2, kernels=4, drains=2, sum_width=27, pairs=True),
+    "F4, pairs": Parameters(
+        tile=4, kernels=2, weight_width=12, sum_width=42, window_depth=2048, pairs=True
+    ),
 }
 
 # Rows, channels and kernels.
@@ -91,7 +108,12 @@ _DEEP = {
 }
 WHOLE = {
     "F2": Parameters(tile=2, kernels=8, drains=3, **_DEEP),
-    "F4": Parameters(tile=4, kernels=4, drains=1, **_DEEP),
+    "F4": Parameters(tile=4, kernels=4, drains=2, **_DEEP),
+}
+# Tiles take half the time, and their weights as long as before, so that more tiles have to share.
+WHOLE_PAIRS = {
+    name: replace(p, sum_width=32, band_depth=32, output_depth=1 << 14, pairs=True)
+    for name, p in WHOLE.items()
 }
 
 
@@ -183,12 +205,13 @@ def random_layer(rng: np.random.Generator, p: Parameters) -> tuple[Layer, np.nda
         shape = Convolution(
             height=sides[0],
             width=sides[1],
-            channels=int(rng.choice([1, 3, 64, rng.integers(1, 65)])),
+            channels=-(-int(rng.choice([1, 3, 64, rng.integers(1, 65)])) // p.ways) * p.ways,
             kernels=int(rng.integers(1, 17)),
             padding=padding,
             shift=int(rng.integers(0, p.sum_width)),
             low=low,
             high=high,
+            paired=p.pairs and bool(rng.integers(2)),
         )
         try:
             describe(shape, p)
@@ -211,6 +234,10 @@ def fill(rng: np.random.Generator, p: Parameters, shape: Convolution) -> tuple[L
 
     inputs = numbers(p.activation_width, shape.channels, shape.height, shape.width)
     biases = rng.integers(-(1 << 20), 1 << 20, shape.kernels)
+    if shape.paired:
+        lengths = (shape.kernels, shape.channels, p.size, p.size)
+        weights = numbers(p.weight_width, *lengths) * random_pairs(rng, 1, 1, lengths)
+        return Layer(shape, inputs, weights, biases), weights
     if p.code_width is None:
         weights = numbers(p.weight_width, shape.kernels, shape.channels, 3, 3)
         return Layer(shape, inputs, weights, biases), weights
@@ -222,11 +249,26 @@ def fill(rng: np.random.Generator, p: Parameters, shape: Convolution) -> tuple[L
 def direct(layer: Layer, weights: np.ndarray) -> np.ndarray:
     """The results, by PyTorch."""
     shape = layer.convolution
-    sums = torch.nn.functional.conv2d(
-        torch.from_numpy(layer.inputs)[None], torch.from_numpy(weights), padding=shape.padding
-    )[0]
+    inputs, kernels = torch.from_numpy(layer.inputs)[None], torch.from_numpy(weights)
+    if shape.paired:
+        sums = _by_phases(inputs, kernels, shape)[0]
+    else:
+        sums = torch.nn.functional.conv2d(inputs, kernels, padding=shape.padding)[0]
     sums = sums + torch.from_numpy(layer.biases)[:, None, None]
     return requantise(sums, shape.shift, shape.low, shape.high).numpy()
+
+
+def _by_phases(inputs: torch.Tensor, weights: torch.Tensor, shape: Convolution) -> torch.Tensor:
+    """A convolution for each result of a tile, with a tile as its stride."""
+    tile = weights.shape[2] - 2
+    before, (rows, columns) = int(shape.padding == "same"), shape.results
+    image = torch.nn.functional.pad(inputs, (before, before + tile) * 2).double()
+    # Exact, for sums have less than 53 bits.
+    found = torch.nn.functional.conv2d(
+        image, phases(weights, tile).flatten(0, 2).double(), stride=tile
+    )
+    whole = torch.nn.functional.pixel_shuffle(found, tile)
+    return whole[:, :, :rows, :columns].to(torch.int64)
 
 
 def check(
@@ -251,17 +293,17 @@ def check(
     return run.cycles
 
 
-def random_layers(count: int) -> list[dict[str, Any]]:
+def random_layers(count: int, units: dict[str, Parameters] = UNITS) -> list[dict[str, Any]]:
     """Random layers on each unit: half of them alone and without stalls, half in threes with."""
     rows = []
-    for number, (name, p) in enumerate(UNITS.items()):
+    for number, (name, p) in enumerate(units.items()):
         unit, start = CompiledUnit(p), time.perf_counter()
         rng = np.random.default_rng(number)
         layers = cycles = 0
         alone = beyond = 0
         # Where cycles count, the time that a unit takes after a reset is over.
         check(unit, [random_layer(rng, p)], seed=1, stalls=True)
-        while layers < -(-count // len(UNITS)):
+        while layers < -(-count // len(units)):
             # After three layers that ran alone, three together.
             stalls = layers % 6 == 3
             pairs = [random_layer(rng, p) for _ in range(3 if stalls else 1)]
@@ -286,52 +328,69 @@ def random_layers(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def vgg() -> list[dict[str, Any]]:
-    """The layers of VGG-16 on the model."""
+def vgg(units: dict[str, Parameters] = WHOLE) -> list[dict[str, Any]]:
+    """The layers of VGG-16 on the model: paired, if units take that."""
     rows = []
     for name, (side, channels, kernels) in VGG.items():
         shape = _vgg_layer(side, channels, kernels)
         row: dict[str, Any] = {"layer": name, "products": shape.products}
-        for unit, p in WHOLE.items():
-            predicted = predict(shape, p)
-            row[unit] = {
-                "cycles": predicted.cycles,
-                "beyond": predicted.cycles - predicted.steps,
-                "products": shape.products / predicted.cycles / (p.kernels * p.size**2),
-            }
+        row |= {unit: _predicted(shape, p) for unit, p in units.items()}
+        for unit, p in units.items():
+            if p.pairs:
+                row[unit]["skipping"] = skipping(shape, p)
         rows.append(row)
     total: dict[str, Any] = {"layer": "all", "products": sum(row["products"] for row in rows)}
-    for unit, p in WHOLE.items():
-        cycles = sum(row[unit]["cycles"] for row in rows)
-        total[unit] = {
-            "cycles": cycles,
-            "beyond": sum(row[unit]["beyond"] for row in rows),
-            "products": total["products"] / cycles / (p.kernels * p.size**2),
-        }
+    for unit, p in units.items():
+        counted = [name for name in rows[0][unit] if name != "products"]
+        total[unit] = {name: sum(row[unit][name] for row in rows) for name in counted}
+        total[unit]["products"] = _rate(total["products"], total[unit]["cycles"], p)
     return [*rows, total]
 
 
-def scaled() -> list[dict[str, Any]]:
-    """Some of them, made smaller, on the RTL."""
+def skipping(shape: Convolution, p: Parameters) -> int:
+    """Cycles at best, if each multiplier skipped the zeros of its own weights.
+
+    Of which a half is zero, anywhere. A tile takes as long as the multiplier with the most weights
+    of a group of kernels; which one that is, is the same in all tiles, so no queue evens it out.
+    """
+    rng = np.random.default_rng(0)
+    counts = rng.binomial(shape.channels, 0.5, (shape.kernels, p.size**2)).max(axis=1)
+    groups = [counts[n : n + p.kernels].max() for n in range(0, len(counts), p.kernels)]
+    tiles = math.prod(-(-length // p.tile) for length in shape.results)
+    return tiles * sum(max(int(steps), p.least) for steps in groups)
+
+
+def scaled(units: dict[str, Parameters] = WHOLE) -> list[dict[str, Any]]:
+    """Some of them, made smaller, on the RTL. With pairs, they have twice as many channels."""
     rows = []
-    for unit, p in WHOLE.items():
+    for unit, p in units.items():
         model, rng = CompiledUnit(p), np.random.default_rng(0)
         for name in SCALED:
             side, channels, kernels = VGG[name]
-            shape = _vgg_layer(side // 4, channels // 8, kernels // 8)
-            pair = fill(rng, p, shape)
-            check(model, [pair], seed=1, stalls=False)
-            predicted = predict(shape, p)
-            rows.append(
-                {
-                    "layer": name,
-                    "unit": unit,
-                    "cycles": predicted.cycles,
-                    "beyond": predicted.cycles - predicted.steps,
-                    "products": shape.products / predicted.cycles / (p.kernels * p.size**2),
-                }
-            )
+            shape = _vgg_layer(side // 4, channels * p.ways // 8, kernels // 8)
+            check(model, [fill(rng, p, _on(shape, p))], seed=1, stalls=False)
+            kind = "paired" if p.pairs else ""
+            rows.append({"layer": name, "unit": f"{unit} {kind}".strip(), **_predicted(shape, p)})
     return rows
+
+
+def _on(shape: Convolution, p: Parameters) -> Convolution:
+    """A layer on a unit: paired, if that takes it, with a channel of zeros if one is missing."""
+    return replace(shape, channels=-(-shape.channels // p.ways) * p.ways, paired=p.pairs)
+
+
+def _predicted(shape: Convolution, p: Parameters) -> dict[str, Any]:
+    predicted = predict(_on(shape, p), p)
+    return {
+        "cycles": predicted.cycles,
+        "beyond": predicted.cycles - predicted.steps,
+        "products": _rate(shape.products, predicted.cycles, p),
+    }
+
+
+def _rate(products: int, cycles: int, p: Parameters) -> float:
+    """Products per multiplier and cycle."""
+    return products / cycles / (p.kernels * p.size**2)
 
 
 def _vgg_layer(side: int, channels: int, kernels: int) -> Convolution:
@@ -383,19 +442,37 @@ def table(document: dict[str, Any]) -> str:
         f"{row['waiting']:9,}"
         for row in document["random"]
     ]
-    lines += ["", "layer      F2, cycles  beyond  products   F4, cycles  beyond  products"]
-    for row in document["vgg"]:
-        parts = (
-            f"{row[unit]['cycles']:12,}{row[unit]['beyond']:8,}{row[unit]['products']:10.3f}"
-            for unit in WHOLE
+    heads = "layer      F2, cycles  beyond  products   F4, cycles  beyond  products"
+    for title, vgg_rows in (heads, document["vgg"]), (heads + ", paired", document["vgg_pairs"]):
+        lines += ["", title]
+        for row in vgg_rows:
+            parts = (
+                f"{row[unit]['cycles']:12,}{row[unit]['beyond']:8,}{row[unit]['products']:10.3f}"
+                for unit in WHOLE
+            )
+            lines.append(f"{row['layer']:9}" + " ".join(parts))
+    lines += ["", "if multipliers skipped zeros  F2, products  F4, products"]
+    for row in document["vgg_pairs"]:
+        rates = (
+            f"{_rate(row['products'], row[unit]['skipping'], p):14.3f}"
+            for unit, p in WHOLE_PAIRS.items()
         )
-        lines.append(f"{row['layer']:9}" + " ".join(parts))
-    lines += ["", "on the RTL, smaller  cycles  beyond  products"]
+        lines.append(f"{row['layer']:28}" + "".join(rates))
+    lines += ["", "on the RTL, smaller     cycles  beyond  products"]
     lines += [
-        f"{row['layer']:10}{row['unit']:8}{row['cycles']:9,}{row['beyond']:8,}"
+        f"{row['layer']:10}{row['unit']:11}{row['cycles']:9,}{row['beyond']:8,}"
         f"{row['products']:10.3f}"
         for row in document["scaled"]
     ]
+    lines += ["", "trained       accuracy  integers  steps  cycles"]
+    for row in document["trained"]:
+        tile = "" if row["tile"] is None else f"F{row['tile']} "
+        steps = f"{row['steps']:7.1f}" if "steps" in row else ""
+        cycles = f"{row['cycles']:8,}" if "cycles" in row else ""
+        lines.append(
+            f"{tile + row['masks']:12}{100 * row['accuracy']:8.2f} %{100 * row['integers']:8.2f} %"
+            f"{steps}{cycles}"
+        )
     head = "unit     DSP     LUT  a kernel   cells      FF  RAM    MHz  GOP/s a DSP"
     of_direct = [row["operations_per_dsp"] for row in document["sizes"] if row["unit"] == "direct"]
     if document["sizes"]:
@@ -436,9 +513,11 @@ def main() -> None:
         parser.error("--seeds must be at least 1")
     try:
         document = {
-            "random": random_layers(options.layers),
+            "random": random_layers(options.layers) + random_layers(options.layers // 3, PAIRS),
             "vgg": vgg(),
-            "scaled": scaled(),
+            "vgg_pairs": vgg(WHOLE_PAIRS),
+            "scaled": scaled() + scaled(WHOLE_PAIRS),
+            "trained": trained.run({p.tile: CompiledUnit(p) for p in PAIRS.values()}),
             "sizes": [measure(name, options.seeds, options.work / name) for name in names],
         }
     except PrunusError as error:

@@ -222,12 +222,21 @@ def beats(weights: np.ndarray, parameters: Parameters, bands: int) -> np.ndarray
     -------
     ndarray of int64, ``(beats, 9)``
         Numbers of ``number_width`` bits, without a sign.
+
+    Raises
+    ------
+    ValueError
+        If both channels of a pair have a weight at the same position.
     """
     p = parameters
     width = p.code_width or p.weight_width
     numbers = weights.astype(np.int64) & ((1 << width) - 1)
     if weights.shape[2:] != (TAPS, TAPS):
         first, second = numbers[:, 0::2], numbers[:, 1::2]
+        if np.logical_and(first, second).any():
+            raise ValueError(
+                "weights must have a zero in one of each pair of channels, not in none"
+            )
         numbers = np.where(second, second | 1 << width, first).reshape(*first.shape[:2], -1)
         numbers = np.pad(numbers, ((0, 0), (0, 0), (0, -(p.size**2) % TAPS**2)))
     groups = [

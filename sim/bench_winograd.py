@@ -1,7 +1,7 @@
 """Bench of :mod:`hdl.winograd`, all of it. Runs inside the simulator; see :mod:`sim.runner`."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cocotb
@@ -19,6 +19,7 @@ from sim.streams import Stream, Unit
 from sim.units import BENCHES
 
 NAMES = list(BENCHES["winograd"])
+PAIRED = [name for name in NAMES if name.endswith("pairs")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,31 +52,12 @@ def case(
     weights: np.ndarray | None = None,
 ) -> Case:
     """A case with these inputs and weights, or random ones; if need be, weights of a codebook."""
-    shape = (layer.kernels, layer.channels, 3, 3)
     if inputs is None:
         inputs = numbers(p.activation_width, (layer.channels, layer.height, layer.width))
-    most = 1 << (p.activation_width - 1)
-    if layer.paired:
-        codes, codebook = pairs(p, layer)
-        weights = codebook[codes] if p.code_width else codes
-        reach = phases(torch.tensor(weights), p.tile).abs().sum((3, 4, 5)).max()
-        room = (1 << (p.sum_width - 1)) - int(reach) * most
-    elif p.code_width is None:
-        codebook = np.zeros(0, np.int64)
-        codes = weights = numbers(p.weight_width, shape) if weights is None else weights
-    else:
-        codebook = numbers(p.weight_width, (1 << p.code_width,))
-        if weights is not None:
-            codebook[:2] = weights.min(), weights.max()
-            codes = (weights == weights.max()).astype(np.int64)
-        else:
-            codes = np.random.default_rng(random.getrandbits(63)).integers(
-                0, 1 << p.code_width, shape
-            )
-        weights = codebook[codes]
+    codes, codebook = coded(p, layer) if weights is None else coded_as(p, weights)
+    weights = codebook[codes] if p.code_width else codes
     # So much remains for biases.
-    if not layer.paired:
-        room = (1 << (p.sum_width - 1)) - 9 * layer.channels * most * (1 << (p.weight_width - 1))
+    room = (1 << (p.sum_width - 1)) - reach(p, layer, weights)
     assert room > 0, "the sums of the case must fit"
     bound = min(room, 1 << 31)
     biases = np.array([random.choice([-bound, bound - 1, 0]) for _ in range(layer.kernels)])
@@ -94,15 +76,37 @@ def case(
     return Case(layer, fields, inputs, weights, codes, codebook, biases, outputs[0].numpy())
 
 
-def pairs(p: Parameters, layer: Convolution) -> tuple[np.ndarray, np.ndarray]:
-    """Random weights of a paired layer, or their codes; and the codebook."""
+def coded(p: Parameters, layer: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Random weights, or codes and a codebook."""
     rng = np.random.default_rng(random.getrandbits(63))
-    shape = (layer.kernels, layer.channels, p.size, p.size)
+    side = p.size if layer.paired else 3
+    shape = (layer.kernels, layer.channels, side, side)
+    codebook = numbers(p.weight_width, (1 << p.code_width if p.code_width else 0,))
+    codebook[:1] = 0
+    bounds = (0, (1 << p.code_width) - 1) if p.code_width else limits(p.weight_width)
+    if layer.paired:
+        return random_pairs(rng, *bounds, shape), codebook
+    if p.code_width:
+        return rng.integers(*bounds, shape, endpoint=True), codebook
+    return numbers(p.weight_width, shape), codebook
+
+
+def coded_as(p: Parameters, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """These weights, of which there are few different ones, or their codes and a codebook."""
     if p.code_width is None:
-        return random_pairs(rng, *limits(p.weight_width), shape), np.zeros(0, np.int64)
+        return weights, np.zeros(0, np.int64)
     codebook = numbers(p.weight_width, (1 << p.code_width,))
-    codebook[0] = 0
-    return random_pairs(rng, 0, (1 << p.code_width) - 1, shape), codebook
+    values = np.array(sorted(np.unique(weights), key=abs))  # zero is the first one
+    codebook[: len(values)] = values
+    return (weights[..., None] == values).argmax(axis=-1), codebook
+
+
+def reach(p: Parameters, layer: Convolution, weights: np.ndarray) -> int:
+    """What a sum can come to without its bias."""
+    most = 1 << (p.activation_width - 1)
+    if layer.paired:
+        return most * int(phases(torch.tensor(weights), p.tile).abs().sum((3, 4, 5)).max())
+    return 9 * layer.channels * most << (p.weight_width - 1)
 
 
 def random_layer(p: Parameters, channels: int, most: int = 11) -> Convolution:
@@ -158,8 +162,7 @@ class Bench:
             offers["layer"].append(layout.const(case.fields).as_bits())
             offers["i"] += packed(blocks(case.inputs, p.tile), p.activation_width)
             offers["biases"] += packed(case.biases[:, None], 32)
-            laid = beats(case.codes, p, case.fields["bands"])
-            offers["weights"] += packed(laid, p.number_width)
+            offers["weights"] += packed(beats(case.codes, p, case.fields["bands"]), p.number_width)
             if p.code_width:
                 offers["codebook"] += packed(case.codebook[:, None], p.weight_width)
         return [
@@ -257,6 +260,45 @@ async def widths_are_reached(dut: Any, name: str) -> None:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(name=PAIRED)
+async def widths_of_pairs_are_reached(dut: Any, name: str) -> None:
+    """Inputs that make each transformed input as large as it can be, and each sum; and weights."""
+    bench = Bench(dut, name, 0.0, 0.0)
+    p = bench.p
+    f = transform(p.tile)
+    await bench.unit.start()
+    low, high = limits(p.activation_width)
+    layer = Convolution(
+        height=f.size,
+        width=f.size,
+        channels=4,
+        kernels=2,
+        padding="valid",
+        shift=p.sum_width - p.activation_width - 1,
+        low=low,
+        high=high,
+        paired=True,
+    )
+    rng = np.random.default_rng(random.getrandbits(63))
+    shape = (layer.kernels, layer.channels, f.size, f.size)
+    weights = random_pairs(rng, 1, 1, shape) * rng.choice(limits(p.weight_width), shape)
+    factors = [
+        np.stack([np.outer(f.inputs[row], f.inputs[column])] * layer.channels)
+        for row in range(f.size)
+        for column in range(f.size)
+    ]
+    factors += [*phases(torch.tensor(weights), p.tile).flatten(0, 2).numpy()]
+    cases = [
+        case(p, layer, inputs, weights)
+        for least in (np.where(factor > 0, low, high) for factor in factors)
+        for inputs in (least, -1 - least)
+    ]
+    bench.feed(cases)
+    for each in cases:
+        await bench.check(each)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(name=NAMES, channels=[1, 2, 17, 64])
 async def channels(dut: Any, name: str, channels: int) -> None:
     """As many as there can be, with the largest sums."""
@@ -277,6 +319,8 @@ async def channels(dut: Any, name: str, channels: int) -> None:
     least = np.full((layer.channels, 3, 5), low)
     smallest = np.full((3, layer.channels, 3, 3), limits(p.weight_width)[0])
     cases = [case(p, layer, least, smallest), case(p, layer)]
+    if p.pairs:
+        cases.append(case(p, replace(layer, paired=True), least))
     bench.feed(cases)
     for each in cases:
         await bench.check(each)

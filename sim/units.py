@@ -178,9 +178,9 @@ LARGE = Parameters(
     output_depth=128,
     longest=15,
 )
-# The same, and small tiles as they are, with layers that can be paired.
-LARGE_PAIRS = replace(LARGE, weight_width=7, sum_width=36, pairs=True)
-SMALL_PAIRS = replace(SMALL, kernels=4, window_depth=512, pairs=True)
+# Such as these, with fewer kernels, and layers that can be paired.
+LARGE_PAIRS = replace(LARGE, kernels=1, weight_width=7, sum_width=36, pairs=True)
+SMALL_PAIRS = replace(SMALL, kernels=3, sum_width=26, pairs=True)
 # Activations of 16 bits.
 FINE = Parameters(
     tile=2,
@@ -351,7 +351,6 @@ BENCHES: dict[str, dict[str, Callable[[], wiring.Component]]] = {
     "feed": {
         "feed_small": partial(Feed, SMALL_CODES, depth=64),
         "feed_large": partial(Feed, LARGE, depth=1024),
-        "feed_pairs": partial(Feed, LARGE_PAIRS, depth=256),
     },
     "memory": {
         "memory_chip": partial(OnChip, _WORD, depth=40),

@@ -282,7 +282,6 @@ class Drain(wiring.Component):
         """
         p = self.parameters
         width = len(totals[0])
-        paired = self.paired if p.pairs else Const(0)
         m.submodules.before = before = Memory(
             shape=data.ArrayLayout(width, p.lanes),
             depth=1 << len(Cat(event.part, event.kernel)),
@@ -312,11 +311,11 @@ class Drain(wiring.Component):
                 m.d.sync += last_time.eq(0)
             if p.pairs:
                 divided = Signal(p.sum_width, name=f"divided_{n}", reset_less=True)
-                m.d.sync += divided.eq(Mux(paired, value, value[p.spare :]))
+                m.d.sync += divided.eq(Mux(self.paired, value, value[p.spare :]))
                 value = divided
             for sign, shift in _factors(p):
                 times = Signal(p.sum_width, name=f"value_{n}_{shift}", reset_less=True)
-                part = Mux(paired, 0, value << shift)
+                part = Mux(self.paired, 0, value << shift) if p.pairs else value << shift
                 m.d.sync += times.eq(value + part if sign > 0 else value - part)
                 value = times
             values.append(value)

@@ -355,7 +355,7 @@ class Steps(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         least = self.parameters.least
-        paired = self.paired if self.parameters.pairs else Const(0)
+        pairs = self.parameters.pairs
         tile = Signal.like(self.i.payload)
         channel = Signal.like(self.weight.channel)
 
@@ -371,13 +371,13 @@ class Steps(wiring.Component):
         m.d.sync += [last.eq(busy & (cycles == 0)), live.eq(live & ~last_live)]
         m.d.sync += [first_live.eq(moves & self.i.valid), last_live.eq(channels == 0)]
         m.d.sync += channel.eq(channel + 1)
-        m.d.sync += tile.place.address.eq(tile.place.address + Mux(paired, 2, 1))
+        step = Mux(self.paired, 2, 1) if pairs else 1
+        m.d.sync += tile.place.address.eq(tile.place.address + step)
 
         # Of the layer.
         more, only = Signal(), Signal()
         first_cycles, first_channels = Signal.like(cycles), Signal.like(channels)
-        steps = Signal.like(self.channels)
-        m.d.comb += steps.eq(self.channels >> paired)
+        steps = self.channels >> self.paired if pairs else self.channels
         m.d.sync += [
             more.eq(steps > least),
             only.eq(steps == 1),

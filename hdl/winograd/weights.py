@@ -148,7 +148,6 @@ class Weights(wiring.Component):
         m = Module()
         p = self.parameters
         layer = Signal(self.layer.payload.shape())
-        paired = layer.paired if p.pairs else Const(0)
         layers = Signal(2)  # begun, and not finished
         half = Signal()  # of the biases' memories
         left, last = Signal(len(layer.kernels)), Signal()
@@ -156,7 +155,7 @@ class Weights(wiring.Component):
         starts = Signal()
 
         m.d.sync += layers.eq(layers + (self.layer.valid & self.layer.ready) - self.finished)
-        ends = self._take(m, layer, paired, starts)
+        ends = self._take(m, layer, starts)
         # Whatever is on offer is taken over, so that no logic decides about so many registers.
         with m.If(self.layer.ready):
             m.d.sync += layer.eq(self.layer.payload)
@@ -182,10 +181,14 @@ class Weights(wiring.Component):
             m.d.sync += idle.eq(1)
 
         self._spread(m, half)
-        self._look_up(m, paired, entries)
+        weights = self._look_up(m, entries)
+        if p.pairs:
+            self._choose(m, layer, weights)
+        else:
+            m.d.comb += self.o.weights.eq(self.transform.o)
         return m
 
-    def _take(self, m, layer, paired, starts):
+    def _take(self, m, layer, starts):
         """Takes the beats of a layer. Returns whether this is the last one of them."""
         p = self.parameters
         channel, number = Signal(len(layer.channels)), Signal(range(p.kernels))
@@ -197,12 +200,13 @@ class Weights(wiring.Component):
         begins, following, now = self._groups(m, layer, starts, active, ends_group)
 
         # Channels, or pairs of them; and two before the last one.
-        steps, third_channel = Signal.like(layer.channels), Signal.like(channel)
-        m.d.comb += steps.eq(layer.channels >> paired)
+        steps = layer.channels >> layer.paired if p.pairs else layer.channels
+        third_channel = Signal.like(channel)
         m.d.sync += third_channel.eq(steps - 2)
+        beat_taken = self.weights.valid & self.weights.ready
         m.d.comb += [
             self.weights.ready.eq(active & granted),
-            taken.eq(self.weights.valid & self.weights.ready & self._completes(m, paired)),
+            taken.eq(beat_taken & self._completes(m, layer) if p.pairs else beat_taken),
             ends_group.eq(taken & last_kernel & last_channel),
         ]
         with m.If(taken):
@@ -237,18 +241,13 @@ class Weights(wiring.Component):
         m.d.comb += self.loaded.eq(loaded)
         return ends_group & now.final
 
-    def _completes(self, m, paired):
+    def _completes(self, m, layer):
         """Whether the beat that is on offer is the last one for its kernel and step."""
-        if not self.parameters.pairs:
-            return Const(1)
         parts = self.parameters.parts_of_weights
-        left = Signal(range(parts))
-        completes = ~paired | (left == 0)
+        left = Signal(range(parts), init=parts - 1)
+        completes = ~layer.paired | (left == 0)
         with m.If(self.weights.valid & self.weights.ready):
             m.d.sync += left.eq(Mux(completes, parts - 1, left - 1))
-        # A layer that is not paired leaves it at the start.
-        with m.If(~paired):
-            m.d.sync += left.eq(parts - 1)
         return completes
 
     def _groups(self, m, layer, starts, active, ends_group):
@@ -298,8 +297,8 @@ class Weights(wiring.Component):
                 m.d.sync += band.eq(Mux(last_band, 0, band + 1))
         return begins, following, now
 
-    def _look_up(self, m, paired, entries):
-        """Weights of a beat, transformed; or of several, as they are."""
+    def _look_up(self, m, entries):
+        """Transforms the weights of a beat. Returns them as they are, a cycle after they came."""
         p = self.parameters
         m.submodules.transform = transform = self.transform
         weights = []
@@ -322,32 +321,34 @@ class Weights(wiring.Component):
             m.d.sync += weight.eq(value)
             m.d.comb += transform.i[n // 3][n % 3].eq(weight)
             weights.append(weight)
-        if not p.pairs:
-            m.d.comb += self.o.weights.eq(transform.o)
-            return
+        return weights
 
-        # While the last beat of a kernel is in the registers, those before it are further on.
-        selects = [Signal(name=f"select_{n}", reset_less=True) for n in range(TAPS)]
-        m.d.sync += [select.eq(self.weights.p[n].select) for n, select in enumerate(selects)]
-        beats = [list(zip(weights, selects, strict=True))]
+    def _choose(self, m, layer, weights):
+        """Puts out transformed weights; or, in a paired layer, those of several beats."""
+        p = self.parameters
         taken = Signal()
+        selects = [Signal(name=f"select_{n}", reset_less=True) for n in range(TAPS)]
         m.d.sync += taken.eq(self.weights.valid & self.weights.ready)
+        m.d.sync += [select.eq(self.weights.p[n].select) for n, select in enumerate(selects)]
+
+        # When the last beat for a kernel is there, those before it are further on.
+        given = [Cat(*both) for both in zip(weights, selects, strict=True)]
         for part in range(1, p.parts_of_weights):
-            beats.insert(0, [])
-            for n, (weight, select) in enumerate(beats[1]):
-                earlier = Signal.like(weight, name=f"weight_{n}_{part}", reset_less=True)
-                its_select = Signal(name=f"select_{n}_{part}", reset_less=True)
-                with m.If(taken):
-                    m.d.sync += [earlier.eq(weight), its_select.eq(select)]
-                beats[0].append((earlier, its_select))
-        plain = delayed(m, ~paired, cycles=self.latency, name="plain")
-        for n, (weight, select) in enumerate(sum(beats, [])[: p.size**2]):
-            weight, select = (
-                delayed(m, x, cycles=self.latency - 1, name=f"{name}_{n}_later")
-                for name, x in (("weight", weight), ("select", select))
-            )
+            earlier = [
+                Signal(p.weight_width + 1, name=f"given_{n}_{part}", reset_less=True)
+                for n in range(TAPS)
+            ]
+            with m.If(taken):
+                m.d.sync += [x.eq(y) for x, y in zip(earlier, given[:TAPS], strict=True)]
+            given = earlier + given
+
+        # As late as transformed ones. In another layer, a channel is the first or the second one.
+        plain = delayed(m, ~layer.paired, cycles=self.latency, name="plain")
+        for n, number in enumerate(given[: p.size**2]):
+            later = delayed(m, number, cycles=self.latency - 1, name=f"later_{n}")
+            weight, select = later[:-1].as_signed(), later[-1]
             m.d.comb += [
-                self.o.weights[str(n)].eq(Mux(plain, transform.o[str(n)], weight)),
+                self.o.weights[str(n)].eq(Mux(plain, self.transform.o[str(n)], weight)),
                 self.o.selects[n].eq(Mux(plain, self.o.address.channel[0], select)),
             ]
 

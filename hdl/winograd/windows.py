@@ -94,7 +94,7 @@ class Lane(wiring.Component):
             memory = Ram(number.shape(), depth=self.parameters.window_depth // ways)
             m.submodules[f"memory_{n}"] = memory
             m.d.comb += [
-                memory.load.en.eq(writes & (place[:which] == n)),
+                memory.load.en.eq(writes & (place[0] == n) if which else writes),
                 memory.load.addr.eq(place[which:]),
                 memory.load.data.eq(number),
                 memory.address.eq(self.address[which:]),

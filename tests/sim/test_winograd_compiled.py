@@ -1,5 +1,7 @@
 """The Winograd unit as a compiled model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,9 +96,11 @@ def narrow():
     )
 
 
-def corners(parameters):
+def corners(parameters, *, multiple=1):
+    """With channels that are such a multiple."""
     rng = np.random.default_rng(0)
-    for height, width, channels, kernels, padding in CORNERS:
+    for height, width, least, kernels, padding in CORNERS:
+        channels = -(-least // multiple) * multiple
         shape = Convolution(
             height=height,
             width=width,
@@ -122,6 +126,40 @@ def test_corners(name, request):
         check(unit, [pair], seed=1, stalls=False)
     for seed in range(4):
         check(unit, pairs, seed=seed, stalls=True)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """With bands of one tile, and layers that can be paired."""
+    return CompiledUnit(
+        Parameters(
+            tile=2,
+            kernels=3,
+            drains=2,
+            sum_width=26,
+            window_depth=128,
+            channel_depth=8,
+            band_depth=1,
+            output_depth=16,
+            pairs=True,
+        )
+    )
+
+
+@needs_verilator
+def test_corners_of_pairs(pairs):
+    """The same, paired and not, alone and together."""
+    rng = np.random.default_rng(0)
+    p = pairs.parameters
+    cases = []
+    for layer, _ in corners(p, multiple=2):
+        for paired in (True, False):
+            cases.append(fill(rng, p, replace(layer.convolution, paired=paired)))
+    check(pairs, cases[:1], seed=1, stalls=True)
+    for case in cases:
+        check(pairs, [case], seed=1, stalls=False)
+    for seed in range(4):
+        check(pairs, [cases[n] for n in rng.permutation(len(cases))], seed=seed, stalls=True)
 
 
 @needs_verilator

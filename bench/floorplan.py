@@ -3,7 +3,8 @@
 nextpnr places blocks of RAM and multipliers by themselves. With most of them in use, some end up
 half a device away from the registers behind them. So they are told where to go: elements follow
 each other in the order of their chains, to and fro along the rows of block RAM; and kernels of a
-convolution, of which each has rows of multipliers, from left to right.
+convolution, of which each has rows of multipliers, from left to right, with the memories of windows
+in a corner.
 """
 
 import re
@@ -114,18 +115,23 @@ def arrange(netlist: dict[str, Any], available: dict[str, list[Site]]) -> int:
 
 
 def arrange_kernels(netlist: dict[str, Any], available: dict[str, list[Site]]) -> int:
-    """Give the blocks of all kernels their sites; returns the number of kernels.
+    """Give the blocks of all kernels and windows their sites; returns the number of kernels.
 
     If the rows of a kernel can be shared out to the device's rows of multipliers evenly, a kernel
     is a stripe across them, and each of its rows is beside the same one of the next kernel.
     Otherwise it has its multipliers in one of them, and the next kernel is below or above it, or to
-    its right. Block RAM is in the row below the multipliers.
+    its right. Block RAM is as near to the multipliers as there is any, rather below than above.
+
+    Windows are side by side in the last two rows of block RAM, in the corner where the first kernel
+    is. What comes from them has more registers on its way to each further row of the kernel, so
+    that these go from there upwards.
 
     Parameters
     ----------
     netlist : dict
         As Yosys writes it. The cells of row k of kernel n are those whose names have
-        ``kernel_n.row_k.``; if there is only one kernel, ``kernel.row_k.``.
+        ``kernel_n.row_k.``; if there is only one kernel, ``kernel.row_k.``. Those of windows have
+        ``windows.lane_``.
     available : dict
         As :func:`sites` returns it.
 
@@ -163,10 +169,20 @@ def arrange_kernels(netlist: dict[str, Any], available: dict[str, list[Site]]) -
             f"{stripes} stripes of {width} multipliers do not fit rows of {length} multipliers"
         )
 
+    windows = sorted(
+        name
+        for name, cell in cells.items()
+        if cell["type"] == RAM and re.search(r"\bwindows\.lane_", name)
+    )
+    corner = sorted(sum(lines[RAM][-2:], []), key=lambda site: (site.x, site.y))
+    for name, site in zip(windows, corner, strict=False):
+        cells[name]["attributes"]["BEL"] = site.bel
+    memories = set(available[RAM]) - set(corner[: len(windows)])
+
     first = (length - stripes * width) // 2
     for n, part in enumerate(parts):
         stripe, line = divmod(n, height)
-        if share == rows and stripe % 2:
+        if share < rows or stripe % 2 == 0:
             line = height - 1 - line
         begin = first + stripe * width
         mine = iter(lines[MULTIPLIER][line][begin : begin + width])
@@ -174,13 +190,19 @@ def arrange_kernels(netlist: dict[str, Any], available: dict[str, list[Site]]) -
             at = [next(mine) for _ in row[MULTIPLIER]]
             for name, site in zip(sorted(row[MULTIPLIER]), at, strict=True):
                 cells[name]["attributes"]["BEL"] = site.bel
-            middle = sum(site.x for site in at) / len(at)
-            below = next(of_line for of_line in lines[RAM] if of_line[0].y > at[0].y)
             for name in sorted(row[RAM]):
-                nearest = min(below, key=lambda site: abs(site.x - middle))
-                below.remove(nearest)
+                nearest = min(memories, key=lambda site: _distance(site, at))
+                memories.remove(nearest)
                 cells[name]["attributes"]["BEL"] = nearest.bel
     return len(own)
+
+
+def _distance(memory: Site, multipliers: list[Site]) -> tuple[float, int, int]:
+    """How far block RAM is from multipliers of a row; of two that are as far, the lower one is
+    less."""
+    middle = sum(site.x for site in multipliers) / len(multipliers)
+    away = abs(memory.x - middle) + abs(memory.y - multipliers[0].y)
+    return away, -memory.y, memory.x
 
 
 def _lines(of_kind: list[Site]) -> list[list[Site]]:

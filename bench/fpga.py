@@ -96,7 +96,7 @@ flatten
 opt_clean
 write_json netlist.json
 """
-_APART = "element winograd_kernel *.windows.lane_*"
+_APART = "element winograd_kernel *kernel*.row_? *.windows.lane_*"
 _PARTS = ("accumulate.", "counts.", "decode.", "fetch.", "queue.")
 # As Amaranth calls them, for those with blocks of their own.
 _BLOCKS = {"25k": "ecp5", "45k": "ecp5", "85k": "ecp5", "up5k": "iCE40"}

@@ -184,7 +184,7 @@ SIZES = {
     "f2x1": Size(Engine, Parameters(tile=2, kernels=1, **_ONE), 160),
     "f4x1": Size(Engine, Parameters(tile=4, kernels=1, **_ONE), 160),
     "f2x8": Size(Engine, Parameters(tile=2, kernels=8, drains=3, output_depth=2048, **_MANY), 160),
-    "f4x4": Size(Engine, Parameters(tile=4, kernels=4, drains=2, output_depth=2048, **_MANY), 160),
+    "f4x4": Size(Engine, Parameters(tile=4, kernels=4, drains=1, output_depth=2048, **_MANY), 160),
     # As much memory for windows as that of F4 takes.
     "direct": Size(
         Engine,

@@ -14,15 +14,16 @@ class Requantise(wiring.Component):
 
     A result appears :attr:`latency` cycles after its operands, one a cycle; there is no
     backpressure. ``shift``, ``low`` and ``high`` are to stand still while results are on their
-    way, from two cycles before the first one on. A rectifier is a ``low`` of 0. The sum wraps
-    around if it does not fit ``value``.
+    way, from two cycles before the first one on, or three without biases. A rectifier is a ``low``
+    of 0. The sum wraps around if it does not fit ``value``.
 
     Parameters
     ----------
     width : :class:`int`
         Bits in a value, two's complement.
-    bias_width : :class:`int`
-        Bits in a bias, two's complement. At most ``width``.
+    bias_width : :class:`int` or None
+        Bits in a bias, two's complement. At most ``width``. None if there is none, which takes a
+        cycle less.
     result_width : :class:`int`
         Bits in a result, two's complement. Less than ``width``.
     deep : :class:`bool`
@@ -32,6 +33,7 @@ class Requantise(wiring.Component):
     -------
     value : ``In(signed(width))``
     bias : ``In(signed(bias_width))``
+        Only if there is a ``bias_width``.
     shift : ``In(range(width))``
         Bits to drop.
     low, high : ``In(signed(result_width))``
@@ -47,51 +49,54 @@ class Requantise(wiring.Component):
 
     def __init__(self, *, width, bias_width, result_width, deep=False):
         widths = {"width": width, "bias_width": bias_width, "result_width": result_width}
+        if bias_width is None:
+            del widths["bias_width"]
         for name, value in widths.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise TypeError(f"{name} must be a positive integer, not {value!r}")
-        if bias_width > width:
+        if bias_width is not None and bias_width > width:
             raise ValueError(f"bias_width must be at most width ({width}), not {bias_width!r}")
         if result_width >= width:
             raise ValueError(
                 f"result_width must be less than width ({width}), not {result_width!r}"
             )
         self.width = width
+        self.bias_width = bias_width
         self.deep = deep
         super().__init__(
             {
                 "value": In(signed(width)),
-                "bias": In(signed(bias_width)),
                 "shift": In(range(width)),
                 "low": In(signed(result_width)),
                 "high": In(signed(result_width)),
                 "o": Out(signed(result_width)),
             }
+            | ({} if bias_width is None else {"bias": In(signed(bias_width))})
         )
 
     @property
     def latency(self):
         """Cycles."""
-        return self.deep_latency(self.width) if self.deep else self.LATENCY
+        latency = self.deep_latency(self.width) if self.deep else self.LATENCY
+        return latency - (self.bias_width is None)
 
     @classmethod
     def deep_latency(cls, width):
-        """Cycles, of a deep one."""
+        """Cycles, of a deep one with biases."""
         return cls.LATENCY + (len(Const(0, range(width))) - 1) // cls._STEP
 
     def elaborate(self, platform):
         m = Module()
 
-        total = Signal(signed(self.width))
-        m.d.sync += total.eq(self.value + self.bias)
+        total = self.value
+        if self.bias_width is not None:
+            total = Signal(signed(self.width))
+            m.d.sync += total.eq(self.value + self.bias)
 
         # The bits that are kept, and below them the highest one that is dropped, which is the half.
         halves = Cat(0, total).as_signed()
-        step = self._STEP if self.deep else len(self.shift)
-        for n in range(0, len(self.shift), step):
-            shifted = Signal(signed(self.width + 1), name=f"halves_{n}")
-            m.d.sync += shifted.eq(halves >> (self.shift[n : n + step] << n))
-            halves = shifted
+        shift = self._shift_deep if self.deep else self._shift
+        halves, negative_total, lost = shift(m, halves)
         # Whether any below that one is set is all that rounding needs to know of the others. Bit n
         # is one of these if ``shift`` is more than n + 1, of which parts are compared first.
         fine, coarse = self.shift[: self._STEP], self.shift[self._STEP :]
@@ -116,7 +121,8 @@ class Requantise(wiring.Component):
         m.d.sync += parts.eq(
             Cat(dropped[n : n + length].any() for n in range(0, self.width, length))
         )
-        below = delayed(m, parts.any(), cycles=self.latency - self.LATENCY, name="below")
+        steps = self.latency - (self.bias_width is not None) - 2
+        below = delayed(m, parts.any(), cycles=steps - 1, name="below")
 
         # What is below ``low`` may round up to it, but no further; what is at ``high`` stays there.
         # So neither waits for rounding. What does not fit a result is beyond one of them.
@@ -125,8 +131,8 @@ class Requantise(wiring.Component):
         rounded, negative, fits = Signal(len(self.o)), Signal(), Signal()
         m.d.sync += [
             rounded.eq(result + (halves[0] & (below | kept[0]))),
-            negative.eq(rest[-1]),
-            fits.eq(rest.all() | ~rest.any()),
+            negative.eq(negative_total),
+            fits.eq(~lost & (rest == negative_total.replicate(len(rest)))),
         ]
         below_low = self._less(m, result, self.low, "low")
         below_high = self._less(m, result, self.high, "high")
@@ -138,6 +144,41 @@ class Requantise(wiring.Component):
             m.d.sync += self.o.eq(rounded)
 
         return m
+
+    def _shift(self, m, halves):
+        """Shifted in a cycle: ``halves``, whether they are negative, and whether bits were lost."""
+        shifted = Signal.like(halves, name="shifted")
+        m.d.sync += shifted.eq(halves >> self.shift)
+        return shifted, shifted[-1], Const(0)
+
+    def _shift_deep(self, m, halves):
+        """Likewise, in some cycles. The bits of a step are lost that no later one will need.
+
+        The largest step comes first, so that they are many. They are only looked at: all have to be
+        as the sign.
+        """
+        lost = Const(0)
+        negative = halves[-1]
+        for high in range(len(self.shift), 0, -self._STEP):
+            low = max(high - self._STEP, 0)
+            by = self.shift[low:high]
+            width = min(len(halves), len(self.o) + (1 << low))
+            shifted = Signal(signed(width), name=f"halves_{low}")
+            later, losses = Signal(name=f"negative_{low}"), Signal(name=f"lost_{low}")
+            m.d.sync += [shifted.eq(halves >> (by << low)), later.eq(negative), losses.eq(lost)]
+            upper = halves[width:] ^ negative.replicate(len(halves) - width)
+            # Of those, the lowest ones can be kept. The layer says how many.
+            spans = [upper[n : n + (1 << low)] for n in range(0, len(upper), 1 << low)]
+            differs, counts = (
+                Signal(len(spans), name=f"{name}_{low}") for name in ("differs", "counts")
+            )
+            m.d.sync += [
+                differs.eq(Cat(span.any() for span in spans)),
+                counts.eq(Cat(by <= n for n in range(len(spans)))),
+            ]
+            lost = losses | (differs & counts).any()
+            halves, negative = shifted, later
+        return halves, negative, lost
 
     def _less(self, m, first, second, name):
         """Whether ``first`` is less, a cycle later. Halves are compared, so that none is long."""

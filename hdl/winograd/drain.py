@@ -10,7 +10,7 @@ from hdl.ram import Ram
 from hdl.streams import delayed
 from hdl.winograd.kernel import Kernel
 from hdl.winograd.parameters import BIAS_WIDTH
-from hdl.winograd.transforms import INVERSES, OUTPUTS, Sums, moduli, numbers
+from hdl.winograd.transforms import INVERSES, ODDS, OUTPUTS, Sums, moduli, numbers
 from hdl.winograd.walk import Result
 from hdl.winograd.weights import BiasLoad
 
@@ -109,8 +109,7 @@ class Drain(wiring.Component):
     @classmethod
     def latency(cls, parameters):
         """Cycles from the beginning of a tile to its first part."""
-        rounds = Requantise.deep_latency(parameters.sum_width)
-        return 1 + cls._to_total(parameters) + cls._to_value(parameters) + rounds
+        return 1 + cls._to_total(parameters) + cls._to_value(parameters) + cls._rounds(parameters)
 
     @staticmethod
     def _to_total(p):
@@ -126,6 +125,11 @@ class Drain(wiring.Component):
     def _to_value(p):
         """Cycles from there to a result before it is rounded."""
         return 1 + p.pairs + len(_factors(p))
+
+    @staticmethod
+    def _rounds(p):
+        """Cycles from there to the result."""
+        return Requantise.deep_latency(p.sum_width) - 1
 
     def elaborate(self, platform):
         m = Module()
@@ -195,15 +199,17 @@ class Drain(wiring.Component):
             event.last.eq(active & (row == p.parts - 1) & last_kernel),
         ]
         m.d.comb += event.result.eq(result)
-        event = delayed(m, event, cycles=self._to_total(p) - 3, name="to_total")
-        at_total = delayed(m, event, cycles=1, name="at_total")
+        early = delayed(m, event, cycles=self._to_total(p) - 4 - Ram.LATENCY, name="early")
+        bias = self._bias(m, early)
+        event = delayed(m, early, cycles=Ram.LATENCY + 1, name="to_total")
         if not p.pairs:
             totals = [total[p.spare :] for total in totals]
+        at_total = delayed(m, event, cycles=2, name="at_total")
         if p.lanes < p.tile:
-            totals = [self._in_turn(m, totals, at_total.part)]
-        values = self._subtract(m, totals, at_total)
-        event = delayed(m, event, cycles=1 + self._to_value(p) - Ram.LATENCY, name="to_value")
-        self._round(m, values, event)
+            part = delayed(m, event.part, cycles=1, name="part")
+            totals = [self._in_turn(m, totals, part)]
+        values = self._subtract(m, totals, bias, event, at_total)
+        self._round(m, values, delayed(m, at_total, cycles=self._to_value(p), name="to_value"))
         return m
 
     def _merge(self, m):
@@ -246,10 +252,33 @@ class Drain(wiring.Component):
         m.d.sync += chosen.eq(Mux(part[-1], options[1], options[0]))
         return chosen
 
-    def _subtract(self, m, totals, event):
+    def _bias(self, m, event):
+        """The bias that belongs to ``event``, times what results are, ``Ram.LATENCY + 2`` cycles
+        later."""
+        p = self.parameters
+        m.submodules.biases = biases = Ram(
+            signed(BIAS_WIDTH), depth=1 << len(Cat(self.bias.first, self.bias.half))
+        )
+        m.d.comb += [
+            biases.load.en.eq(self.bias.drains[0]),
+            biases.load.addr.eq(Cat(self.bias.first, self.bias.half)),
+            biases.load.data.eq(self.bias.bias),
+            biases.address.eq(Cat(event.result.first, self.half)),
+        ]
+        bias = Signal(p.sum_width + p.spare * p.pairs, reset_less=True)
+        read = delayed(m, biases.o, cycles=1, name="bias_read")
+        scaled = sum(read << shift for shift in ODDS[p.tile])
+        if p.pairs:
+            scaled = Mux(self.paired, read, scaled << p.spare)
+        m.d.sync += bias.eq(scaled)
+        return bias
+
+    def _subtract(self, m, totals, bias, event, at_total):
         """Results before they are rounded, ``_to_value`` cycles after the totals.
 
-        ``event`` is what belongs to the totals of the next cycle.
+        The bias comes from what is subtracted, so that it takes no cycle of its own. It is that of
+        the totals of the next cycle. Of these cycles, ``event`` is two ahead of ``at_total``, which
+        belongs to the totals.
         """
         p = self.parameters
         width = len(totals[0])
@@ -260,11 +289,10 @@ class Drain(wiring.Component):
         )
         write, read = before.write_port(), before.read_port(domain="comb")
         fresh = Signal(init=1)
-        now = delayed(m, event, cycles=1, name="now")
         m.d.comb += [
             read.addr.eq(Cat(event.part, event.kernel)),
-            write.addr.eq(Cat(now.part, now.kernel)),
-            write.en.eq(now.there),
+            write.addr.eq(Cat(at_total.part, at_total.kernel)),
+            write.en.eq(at_total.there),
         ]
         with m.If(event.last):
             m.d.sync += fresh.eq(0)
@@ -274,9 +302,11 @@ class Drain(wiring.Component):
         values = []
         for n, total in enumerate(totals):
             last_time = Signal(width, name=f"before_{n}", reset_less=True)
+            less = Signal(width, name=f"less_{n}", reset_less=True)
             value = Signal(width, name=f"value_{n}", reset_less=True)
             m.d.comb += write.data[n].eq(total)
-            m.d.sync += [last_time.eq(read.data[n]), value.eq(total - last_time)]
+            m.d.sync += [last_time.eq(read.data[n]), less.eq(last_time - bias)]
+            m.d.sync += value.eq(total - less)
             with m.If(fresh):
                 m.d.sync += last_time.eq(0)
             if p.pairs:
@@ -292,35 +322,20 @@ class Drain(wiring.Component):
         return values
 
     def _round(self, m, values, event):
-        """Adds biases and rounds. ``event`` is early by what it takes to read them."""
+        """Rounds. ``event`` is what belongs to the values."""
         p = self.parameters
-        m.submodules.biases = biases = Ram(
-            signed(BIAS_WIDTH), depth=1 << len(Cat(self.bias.first, self.bias.half))
-        )
-        m.d.comb += [
-            biases.load.en.eq(self.bias.drains[0]),
-            biases.load.addr.eq(Cat(self.bias.first, self.bias.half)),
-            biases.load.data.eq(self.bias.bias),
-            biases.address.eq(Cat(event.result.first, self.half)),
-        ]
-        bias = delayed(m, biases.o, cycles=1, name="bias")
         for n, value in enumerate(values):
             m.submodules[f"requantise_{n}"] = requantise = Requantise(
-                width=p.sum_width,
-                bias_width=min(BIAS_WIDTH, p.sum_width),
-                result_width=p.activation_width,
-                deep=True,
+                width=p.sum_width, bias_width=None, result_width=p.activation_width, deep=True
             )
             m.d.comb += [
                 requantise.value.eq(value),
-                requantise.bias.eq(bias),
                 requantise.shift.eq(self.shift),
                 requantise.low.eq(self.low),
                 requantise.high.eq(self.high),
                 self.o.values[n].eq(requantise.o),
             ]
-        cycles = Ram.LATENCY + Requantise.deep_latency(p.sum_width)
-        event = delayed(m, event, cycles=cycles, name="to_result")
+        event = delayed(m, event, cycles=self._rounds(p) - 1, name="to_result")
         m.d.sync += [
             self.o.parts.eq(event.there << event.part),
             self.o.place.eq(event.result.place),

@@ -128,19 +128,22 @@ class Engine(wiring.Component):
             if n:
                 wiring.connect(m, kernels[n - 1].next, kernel.i)
         first = kernels[0].i
+        loaded = delayed(m, weights.o.weights, cycles=1, name="loaded")
         m.d.comb += [
             first.weight.eq(delayed(m, steps.weight, cycles=at_weights, name="weight")),
             *(way.eq(numbers) for way, numbers in zip(first.values, values, strict=True)),
             first.ends.eq(delayed(m, steps.ends, cycles=to_kernels, name="ends")),
             first.load.eq(weights.o),
-            first.load.weights.eq(skewed(m, weights.o.weights, size=p.size, name="loaded")),
+            first.load.weights.eq(skewed(m, loaded, size=p.size, name="loaded")),
             first.clear.eq(clear),
             weights.frees.eq(steps.frees),
         ]
         if p.pairs:
             m.d.comb += steps.paired.eq(layer.paired)
             m.d.comb += [
-                first.load.selects[n].eq(delayed(m, select, cycles=n // p.size, name=f"select_{n}"))
+                first.load.selects[n].eq(
+                    delayed(m, select, cycles=1 + n // p.size, name=f"select_{n}")
+                )
                 for n, select in enumerate(weights.o.selects)
             ]
         self._drain(m, steps, weights, collect, kernels, to_kernels, layer, clear)

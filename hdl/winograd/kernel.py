@@ -31,7 +31,8 @@ class Hop(wiring.Signature):
     ends : ``Out(1)``
         Whether it is the last step of a tile; with the first row of values.
     load : ``Out(Load(parameters))``
-        Weights on their way to one of the kernels ahead, row by row like the values.
+        Weights on their way to one of the kernels ahead, row by row like the values, those of the
+        first row a cycle behind their address.
     clear : ``Out(1)``
         Sets the sums to zero.
     """
@@ -100,7 +101,8 @@ def skewed(m, rows, *, size, name):
 class Row(wiring.Component):
     """``sums += values * weights`` for a row of positions.
 
-    All that comes in waits in a register first. Otherwise it is as :class:`Kernel` has it.
+    All that comes in waits in a register first, but for weights to write, which are a cycle behind
+    their address. Otherwise it is as :class:`Kernel` has it.
 
     Parameters
     ----------
@@ -152,11 +154,10 @@ class Row(wiring.Component):
             getattr(self.next, name).eq(getattr(self.i, name)) for name in self.i.signature.members
         ]
         # Weights, and behind them which way each is for.
-        given = Cat(self.load, self.selects) if p.pairs else Value.cast(self.load)
-        load = Signal(len(given), reset_less=True)
+        load = Cat(self.load, self.selects) if p.pairs else Value.cast(self.load)
         # A reset of a register's own takes no logic, if it need not be inverted.
         hides = Signal(init=1)
-        m.d.sync += [load.eq(given), hides.eq(~self.shows)]
+        m.d.sync += hides.eq(~self.shows)
 
         address = self.next.address
         m.submodules.memory = memory = Ram(len(load), depth=1 << len(Value.cast(address)))

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 __all__ = [
     "INPUTS",
     "INVERSES",
+    "ODDS",
     "OUTPUTS",
     "SHIFTS",
     "WEIGHTS",
@@ -127,8 +128,11 @@ OUTPUTS = {
 SHIFTS = {1: 0, 2: 2, 4: 6}
 """How many times two divides ``s**2``."""
 
+ODDS = {1: (0,), 2: (0,), 4: (0, 3)}
+"""What remains of ``s**2``: the sum of these powers of two."""
+
 INVERSES = {1: (), 2: (), 4: ((-1, 3), (1, 6), (1, 12), (1, 24), (1, 48))}
-"""What remains of ``s**2``, inverted modulo powers of two: the product of ``1 + sign * 2**shift``.
+"""That, inverted modulo powers of two: the product of ``1 + sign * 2**shift``.
 
 For 4 it is 9, and 1 - 8 times 9 is 1 - 2**6, that times 1 + 2**6 is 1 - 2**12, and so on.
 """

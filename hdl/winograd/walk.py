@@ -308,8 +308,8 @@ class Walk(wiring.Component):
 class Steps(wiring.Component):
     """Goes through the channels of tiles, one a cycle, or two, without a gap between tiles.
 
-    A tile with fewer steps than ``least`` takes so many cycles all the same. A step is told
-    :attr:`LATENCY` cycles after its tile was taken.
+    A tile with fewer steps than ``least`` takes so many cycles all the same. Its first step is told
+    :attr:`LATENCY` cycles after it was taken. What is told goes into registers wherever it goes.
 
     Parameters
     ----------
@@ -335,7 +335,7 @@ class Steps(wiring.Component):
         With ``ends``.
     """
 
-    LATENCY = 2
+    LATENCY = 1
 
     def __init__(self, parameters):
         self.parameters = p = parameters
@@ -389,15 +389,15 @@ class Steps(wiring.Component):
             m.d.sync += [live.eq(self.i.valid), last_live.eq(only), channels.eq(first_channels)]
             m.d.sync += [last.eq(0), cycles.eq(first_cycles)]
 
-        m.d.sync += [
-            self.place.eq(tile.place),
+        m.d.comb += [
+            self.place.address.eq(tile.place.address),
+            self.place.rows.eq(Mux(live, tile.place.rows, 0)),
+            self.place.columns.eq(Mux(live, tile.place.columns, 0)),
             self.weight.channel.eq(channel),
             self.weight.half.eq(tile.half),
             self.ends.eq(live & last_live),
             self.frees.eq(first_live & tile.ends_group),
             self.result.eq(tile.result),
         ]
-        with m.If(~live):
-            m.d.sync += [self.place.rows.eq(0), self.place.columns.eq(0)]
 
         return m

@@ -144,8 +144,8 @@ class Windows(wiring.Component):
     o : ``Out(ArrayLayout(ArrayLayout(ArrayLayout(signed(activation_width), size), size), ways))``
     """
 
-    # Addresses of rows, then of columns, memory, zeros.
-    LATENCY = 2 + Ram.LATENCY + 1
+    # Addresses, memory, zeros.
+    LATENCY = 1 + Ram.LATENCY + 1
     # Blocks that may still be accepted when there is no room any more.
     MARGIN = 4
     _FEW = 6
@@ -178,23 +178,7 @@ class Windows(wiring.Component):
         # Where in its block an input is, and in which one: at the same place, before or after it.
         # The first lines of a window are so in one way, the last two in others, and the rest alike.
         kinds = [0] + [1] * (p.tile - 1) + [2, 3]
-        offsets = {
-            "rows": self._offsets(m, self.pitch, "row_offset"),
-            "columns": self._offsets(m, self.channels, "column_offset"),
-        }
-        rows = []
-        for n, offset in enumerate(offsets["rows"]):
-            row = Signal.like(self.place.address, name=f"row_{n}")
-            m.d.sync += row.eq(self.place.address + offset)
-            rows.append(row)
-        addresses = []
-        for n, row in enumerate(rows):
-            addresses.append([])
-            for k, offset in enumerate(offsets["columns"]):
-                place = Signal.like(row, name=f"address_{n}_{k}")
-                m.d.sync += place.eq(row + offset)
-                addresses[-1].append(place)
-
+        addresses = self._addresses(m)
         inside = {
             name: delayed(m, self.place[name], cycles=self.LATENCY - 2, name=name)
             for name in ("rows", "columns")
@@ -246,6 +230,21 @@ class Windows(wiring.Component):
         m.d.sync += self.arrived.eq(takes & last)
 
         return takes
+
+    def _addresses(self, m):
+        """Addresses of the four kinds of rows, for each of them those of the kinds of columns."""
+        rows = self._offsets(m, self.pitch, "row_offset")
+        columns = self._offsets(m, self.channels, "column_offset")
+        addresses = []
+        for n, row in enumerate(rows):
+            addresses.append([])
+            for k, column in enumerate(columns):
+                # Both together stand still for a layer, so that one addition is left for a step.
+                offset = Signal.like(row, name=f"offset_{n}_{k}")
+                address = Signal.like(row, name=f"address_{n}_{k}")
+                m.d.sync += [offset.eq(row + column), address.eq(self.place.address + offset)]
+                addresses[-1].append(address)
+        return addresses
 
     def _offsets(self, m, step, name):
         """By how much the four kinds of lines are away, for blocks that are ``step`` apart."""

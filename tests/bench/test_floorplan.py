@@ -73,7 +73,7 @@ def test_nothing_to_arrange():
 
 def array(kernels, rows, multipliers):
     """Kernels with a block of RAM for each of their rows."""
-    cells = {"inner.windows.memory": {"type": RAM, "attributes": {}}}
+    cells = {"inner.collect.memory": {"type": RAM, "attributes": {}}}
     for n in range(kernels):
         kernel = f"kernel_{n}" if kernels > 1 else "kernel"
         for row in range(rows):
@@ -111,15 +111,15 @@ def places(netlist, kernels, rows, multipliers):
 
 
 def test_kernels_as_stripes():
-    """Three rows of two, one in each row of the device; the next kernel is to the right."""
+    """Rows are in the rows of the device, upwards; the next kernel is to the right."""
     netlist = array(4, 3, 2)
     assert arrange_kernels(netlist, upside_down()) == 4
     found = places(netlist, 4, 3, 2)
     for n, kernel in enumerate(found):
         for row, of_row in enumerate(kernel):
             assert [(site.x, site.y) for site in of_row] == [
-                (4 * n + 1, 10 * row + 5),
-                (4 * n + 3, 10 * row + 5),
+                (4 * n + 1, 10 * (2 - row) + 5),
+                (4 * n + 3, 10 * (2 - row) + 5),
             ]
 
 
@@ -128,7 +128,7 @@ def test_kernels_in_a_row_each():
     netlist = array(5, 2, 2)
     assert arrange_kernels(netlist, upside_down()) == 5
     found = places(netlist, 5, 2, 2)
-    assert [kernel[0][0].y for kernel in found] == [5, 15, 25, 25, 15]
+    assert [kernel[0][0].y for kernel in found] == [25, 15, 5, 5, 15]
     for n, kernel in enumerate(found):
         xs = [site.x for of_row in kernel for site in of_row]
         assert xs == [8 * (n // 3) + x for x in (1, 3, 5, 7)]
@@ -153,11 +153,25 @@ def test_memory_is_below_its_multipliers():
     assert sum(bool(cell["attributes"]) for cell in cells.values()) == 4 * 9
 
 
+def test_windows_are_in_the_corner_of_the_first_kernel():
+    """Side by side, in the last two rows; memory of kernels is elsewhere."""
+    netlist = array(4, 3, 2)
+    cells = netlist["modules"]["top"]["cells"]
+    for n in range(6):
+        cells[f"inner.windows.lane_{n // 3}_{n % 3}.memory"] = {"type": RAM, "attributes": {}}
+    arrange_kernels(netlist, upside_down())
+    windows = {cells[name]["attributes"]["BEL"] for name in cells if ".windows." in name}
+    assert windows == {f"X{x}/Y{y}/EBR" for x in (0, 2, 4) for y in (17, 27)}
+    used = [cell["attributes"]["BEL"] for cell in cells.values() if cell["attributes"]]
+    assert len(set(used)) == len(used) == 4 * 9 + 6
+    assert cells["inner.kernel_0.row_0.multiplier_0"]["attributes"]["BEL"] == "X1/Y25/MULT"
+
+
 def test_one_kernel_is_in_the_middle():
     netlist = array(1, 3, 2)
     assert arrange_kernels(netlist, upside_down()) == 1
     cells = netlist["modules"]["top"]["cells"]
-    assert cells["inner.kernel.row_0.multiplier_0"]["attributes"]["BEL"] == "X7/Y5/MULT"
+    assert cells["inner.kernel.row_0.multiplier_0"]["attributes"]["BEL"] == "X7/Y25/MULT"
 
 
 def test_too_many_kernels():

@@ -24,9 +24,10 @@ class Nearest(Elaboratable):
         later = delayed(m, Const(1), cycles=1, name="later")
         m.d.comb += Assume(~later | (parameters == delayed(m, parameters, cycles=1, name="before")))
         m.d.comb += Assume((dut.low <= dut.high) & (dut.shift < dut.width))
-        there = delayed(m, Const(1), cycles=dut.latency + 1, name="there")
+        biased = dut.bias_width is not None
+        there = delayed(m, Const(1), cycles=dut.latency + 2 - biased, name="there")
         total = Signal(signed(dut.width))
-        m.d.comb += total.eq(dut.value + dut.bias)
+        m.d.comb += total.eq(dut.value + (dut.bias if biased else 0))
 
         # Twice the error, in units of the last bit dropped.
         scale = Signal(dut.width)
@@ -45,7 +46,10 @@ class Nearest(Elaboratable):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_requantise(tmp_path, deep):
-    dut = Requantise(width=10, bias_width=6, result_width=5, deep=deep)
-    ports = [dut.value, dut.bias, dut.shift, dut.low, dut.high]
+@pytest.mark.parametrize("bias_width", [None, 6])
+def test_requantise(tmp_path, bias_width, deep):
+    dut = Requantise(width=10, bias_width=bias_width, result_width=5, deep=deep)
+    ports = [dut.value, dut.shift, dut.low, dut.high]
+    if bias_width is not None:
+        ports.append(dut.bias)
     prove(Nearest(dut), tmp_path, ports=ports, depth=dut.latency + 3)

@@ -15,6 +15,7 @@ from hdl.winograd.parameters import Block, Descriptor, Parameters
 from hdl.winograd.transforms import (
     INPUTS,
     INVERSES,
+    ODDS,
     OUTPUTS,
     SHIFTS,
     WEIGHTS,
@@ -62,6 +63,7 @@ def test_a_result_takes_one_addition(tile, matrices, most):
 def test_inverse_is_that_of_the_odd_part(tile):
     """For all numbers of up to 20 bits; and as a number modulo what the widest sums have."""
     odd = golden_transform(tile).odd
+    assert sum(1 << shift for shift in ODDS[tile]) == odd
     for width in (2, 3, 6, 7, 12, 13, 20):
         numbers = np.arange(1 << width)
         results = numbers * odd

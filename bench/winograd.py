@@ -111,8 +111,13 @@ WHOLE = {
     "F4": Parameters(tile=4, kernels=4, drains=2, **_DEEP),
 }
 # Tiles take half the time, and their weights as long as before, so that more tiles have to share.
+# Sums are those of 64 channels at worst.
+_WIDTHS = {
+    "F2": {"weight_width": 8, "sum_width": 28},
+    "F4": {"weight_width": 12, "sum_width": 42},
+}
 WHOLE_PAIRS = {
-    name: replace(p, sum_width=32, band_depth=32, output_depth=1 << 14, pairs=True)
+    name: replace(p, band_depth=32, output_depth=1 << 14, pairs=True, **_WIDTHS[name])
     for name, p in WHOLE.items()
 }
 
@@ -234,15 +239,16 @@ def fill(rng: np.random.Generator, p: Parameters, shape: Convolution) -> tuple[L
 
     inputs = numbers(p.activation_width, shape.channels, shape.height, shape.width)
     biases = rng.integers(-(1 << 20), 1 << 20, shape.kernels)
-    if shape.paired:
-        lengths = (shape.kernels, shape.channels, p.size, p.size)
-        weights = numbers(p.weight_width, *lengths) * random_pairs(rng, 1, 1, lengths)
-        return Layer(shape, inputs, weights, biases), weights
+    side = p.size if shape.paired else 3
+    lengths = (shape.kernels, shape.channels, side, side)
+    there = random_pairs(rng, 1, 1, lengths) if shape.paired else 1
     if p.code_width is None:
-        weights = numbers(p.weight_width, shape.kernels, shape.channels, 3, 3)
+        weights = numbers(p.weight_width, *lengths) * there
         return Layer(shape, inputs, weights, biases), weights
     codebook = numbers(p.weight_width, 1 << p.code_width)
-    codes = rng.integers(0, 1 << p.code_width, (shape.kernels, shape.channels, 3, 3))
+    if shape.paired:
+        codebook[0] = 0
+    codes = rng.integers(0, 1 << p.code_width, lengths) * there
     return Layer(shape, inputs, codes, biases, codebook), codebook[codes]
 
 

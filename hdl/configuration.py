@@ -130,6 +130,11 @@ class Configuration:
                 raise ValueError(
                     f"winograd_windows must be a power of two, not {self.winograd_windows!r}"
                 )
+            if self.activation_width > _ACTIVATION_WIDTHS[self.winograd_tile]:
+                raise ValueError(
+                    f"activation_width must be at most {_ACTIVATION_WIDTHS[self.winograd_tile]} "
+                    f"with a winograd_tile of {self.winograd_tile}, not {self.activation_width!r}"
+                )
             self.winograd  # noqa: B018, checks what it is made of
         if not self.map_reads and self.map_depth > _ON_CHIP:
             raise ValueError(
@@ -187,9 +192,10 @@ _BLOCKED = ("column_depth", "bias_depth", "activation_depth")
 # Words of feature maps, and those of the largest block RAM.
 _LEAST, _ON_CHIP = 64, 1 << 16
 
-# Of the unit for 3x3 convolutions: kernels to a drain and bits of a weight, by tile; bits of a
-# code, and tiles that share a reading of weights.
+# Of the unit for 3x3 convolutions: kernels to a drain and most bits of an activation and of a
+# weight, by tile; bits of a code, and tiles that share a reading of weights.
 _PER_DRAIN = {2: 3, 4: 2}
+_ACTIVATION_WIDTHS = {2: 16, 4: 11}
 _WEIGHT_WIDTHS = {2: 14, 4: 12}
 _CODE_WIDTH, _BAND = 6, 16
 

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from hdl.sparse.drain import Scaling
 from hdl.sparse.element import COUNTERS
-from hdl.sparse.engine import Layer
+from hdl.sparse.engine import COMPANIONS, Layer
 from hdl.sparse.run import Origin
 
 __all__ = ["Sequencer"]
@@ -113,9 +113,6 @@ class Sequencer(wiring.Component):
 
     # From a run being ``done`` to its ``finish``, if there is room for its result.
     END_LATENCY = 1
-    # Vectors that can go through the program with another one. Three take as long as it takes to
-    # drain a small layer and fill the pipeline again.
-    COMPANIONS = 2
 
     def __init__(self, configuration):
         self.configuration = c = configuration
@@ -274,9 +271,9 @@ class Sequencer(wiring.Component):
         # from registers, but for the end of the scan and the offer of input.
         newest = Signal(Layer(c))
         newest_number = Signal.like(upcoming)
-        companions = Signal(self.COMPANIONS)  # that have joined
-        behind = Signal(self.COMPANIONS)  # for which the layer is still to be started
-        room = Signal(self.COMPANIONS)  # for those that are offered
+        companions = Signal(COMPANIONS)  # that have joined
+        behind = Signal(COMPANIONS)  # for which the layer is still to be started
+        room = Signal(COMPANIONS)  # for those that are offered
         within = Signal()  # whether the next layer is not the first one
         again = behind[0] | (room[0] & self.offered)
         # The bank that was drained last is the one that is not to be drained next.
@@ -313,7 +310,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [upcoming.eq(Mux(ends, first, upcoming + 1)), within.eq(~ends)]
                 m.d.sync += [behind.eq(companions), room.eq(0)]
                 with m.If(~within):
-                    places = Cat(self.layer.companions > n for n in range(self.COMPANIONS))
+                    places = Cat(self.layer.companions > n for n in range(COMPANIONS))
                     m.d.sync += [companions.eq(0), behind.eq(0), room.eq(places)]
         with m.Elif(~self.enabled):
             m.d.sync += [upcoming.eq(0), within.eq(0), behind.eq(0), room.eq(0)]

@@ -16,7 +16,7 @@ from hdl.sequencer import Sequencer
 from hdl.sparse.counts import Counts
 from hdl.sparse.decode import Decode
 from hdl.sparse.drain import Drain
-from hdl.sparse.engine import Engine
+from hdl.sparse.engine import COMPANIONS, Engine
 from hdl.sparse.fetch import Fetch
 from hdl.sparse.queue import SegmentQueue
 from hdl.sparse.scan import Scan
@@ -151,12 +151,12 @@ def companions(layers: Sequence[LayerPlan], configuration: Configuration) -> int
     Returns
     -------
     int
-        At most :attr:`hdl.sequencer.Sequencer.COMPANIONS`.
+        At most :data:`hdl.sparse.engine.COMPANIONS`.
     """
     if any(one.tiles > 1 for one in layers):
         return 0
     longest = max((one.positions for one in layers[:-1]), default=1)
-    return min(configuration.activation_depth // longest, Sequencer.COMPANIONS)
+    return min(configuration.activation_depth // longest, COMPANIONS)
 
 
 def count(layer: LayerPlan, configuration: Configuration, nonzero: np.ndarray) -> Prediction:

@@ -66,6 +66,10 @@ class Convolution:
         for name in "channels", "kernels":
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if not isinstance(self.paired, bool):
+            raise TypeError(f"paired must be True or False, not {self.paired!r}")
+        if self.paired and self.channels % 2:
+            raise ValueError(f"channels must be even in a paired layer, not {self.channels!r}")
         if self.low > self.high:
             raise ValueError(f"low must be at most high, {self.high!r}, not {self.low!r}")
 
@@ -226,16 +230,33 @@ def beats(weights: np.ndarray, parameters: Parameters, bands: int) -> np.ndarray
     Raises
     ------
     ValueError
-        If both channels of a pair have a weight at the same position.
+        If the shape is another one, weights do not fit the unit, or both channels of a pair have a
+        weight at the same position.
     """
     p = parameters
     width = p.code_width or p.weight_width
+    low = 0 if p.code_width else -(1 << (width - 1))
+    high = low + (1 << width) - 1
+    channels = weights.shape[1]
+    paired = p.pairs and weights.shape[2:] == (p.size, p.size)
+    if not paired and weights.shape[2:] != (TAPS, TAPS):
+        raise ValueError(
+            f"weights must be of shape (kernels, channels, {TAPS}, {TAPS}) for this unit, "
+            f"not {weights.shape}"
+        )
+    if weights.min() < low or weights.max() > high:
+        raise ValueError(f"weights must be {low} to {high}, not {weights.min()} to {weights.max()}")
     numbers = weights.astype(np.int64) & ((1 << width) - 1)
-    if weights.shape[2:] != (TAPS, TAPS):
+    if paired:
+        if channels % 2:
+            raise ValueError(f"channels must be even, not {channels!r}")
         first, second = numbers[:, 0::2], numbers[:, 1::2]
-        if np.logical_and(first, second).any():
+        if both := np.argwhere(np.logical_and(first, second)).tolist():
+            kernel, pair, row, column = both[0]
             raise ValueError(
-                "weights must have a zero in one of each pair of channels, not in none"
+                "weights must have a zero in one of each pair of channels, not in none as at "
+                f"row {row} and column {column} of channels {2 * pair} and {2 * pair + 1}, "
+                f"kernel {kernel}"
             )
         numbers = np.where(second, second | 1 << width, first).reshape(*first.shape[:2], -1)
         numbers = np.pad(numbers, ((0, 0), (0, 0), (0, -(p.size**2) % TAPS**2)))
@@ -484,7 +505,7 @@ def _beats(layer: Convolution, p: Parameters) -> int:
 
 def _check(layer: Convolution, p: Parameters) -> None:
     if layer.paired and not p.pairs:
-        raise FitError("a layer of this unit cannot be paired")
+        raise FitError("paired must be False on this unit, not True")
     if p.pairs and layer.channels % 2:
         raise FitError(f"channels must be even on this unit, not {layer.channels}")
     if p.tile == 1 and layer.padding != "same":

@@ -8,7 +8,7 @@ import cocotb
 
 from hdl.sparse.drain import Scaling
 from hdl.sparse.element import COUNTERS
-from hdl.sparse.engine import Layer
+from hdl.sparse.engine import COMPANIONS, Layer
 from hdl.sparse.run import Origin
 from sim.streams import Stream, Unit, corners, pack, unpack
 from sim.units import BENCHES
@@ -26,7 +26,7 @@ def random_program(unit: Unit, length: int, *, tiles: bool) -> list[dict[str, An
     while final and keeps[final - 1]:
         final -= 1
     most = c.activation_depth // c.scan_width
-    companions = 0 if tiles else random.randint(0, unit.component.COMPANIONS)
+    companions = 0 if tiles else random.randint(0, COMPANIONS)
     return [
         {
             "blocks": random.randint(1, most),
@@ -87,7 +87,9 @@ class Around:
     newest: Run | None = None
     vectors: int = 0  # that have begun
     companions: int = 0  # of the vector that began last
-    groups: list[int] = field(default_factory=lambda: [0, 0, 0])  # that a companion has joined
+    groups: list[int] = field(
+        default_factory=lambda: [0] * (1 + COMPANIONS)
+    )  # that a companion has joined
     ended: int = 0  # vectors
     cleared: int = 0  # drains that follow a reset
     since: int = 0  # cycle from which on the oldest run counts
@@ -317,7 +319,7 @@ async def runs_programs(dut: Any, name: str, slow: float) -> None:
         stages = random_stages(unit, turn // 2 + 1, tiles=bool(turn % 2))
         if turn == 0:
             # The only layer waits for them.
-            stages[0][0]["companions"] = unit.component.COMPANIONS
+            stages[0][0]["companions"] = COMPANIONS
         await around.load([line for program in stages for line in program])
         unit.enabled.value = 1
         around.vectors = around.ended = 0

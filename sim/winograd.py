@@ -147,12 +147,19 @@ class CompiledUnit:
 
         Raises
         ------
+        ValueError
+            If value 0 of a paired layer's codebook is not 0.
         FitError
             If the unit is too small for a layer.
         DeviceError
             If the unit comes to a halt.
         """
         p = self.parameters
+        for layer in layers:
+            if layer.convolution.paired and layer.codebook is not None and layer.codebook[0]:
+                raise ValueError(
+                    f"codebook[0] must be 0 for a paired layer, not {layer.codebook[0]}"
+                )
         layout = Descriptor(p)
         fields = [describe(layer.convolution, p) for layer in layers]
         sizes = [

@@ -62,11 +62,7 @@ class Transformed(nn.Conv2d):
     """
 
     def __init__(self, convolution: nn.Conv2d, tile: int) -> None:
-        if not _fits(convolution):
-            raise ValueError(
-                "convolution must be 3x3 with stride 1, a padding of 0 or 1 and one group, "
-                f"not {convolution!r}"
-            )
+        _check(convolution)
         matrices = transform(tile)
         super().__init__(
             convolution.in_channels,
@@ -277,14 +273,20 @@ def quantised(
     Raises
     ------
     TypeError
-        If there is a module of another type.
+        If there is a module of another type, or an ``nn.ReLU`` elsewhere.
+    ValueError
+        If a convolution is another one.
     """
     input_radix = radix = activation_radix(inputs, activation_width, _RADIXES)
     modules = list(network)
     steps: list[FixedLayer | nn.Module] = []
+    weighted = False
     for module, behind in zip(modules, [*modules[1:], None], strict=True):
+        if isinstance(module, nn.Conv2d) and not isinstance(module, Transformed):
+            _check(module)
         with torch.no_grad():
             inputs = module(inputs)
+        before, weighted = weighted, isinstance(module, nn.Conv2d | nn.Linear)
         if isinstance(module, nn.Conv2d | nn.Linear):
             rectified = isinstance(behind, nn.ReLU)
             outputs = inputs.relu() if rectified else inputs
@@ -294,10 +296,10 @@ def quantised(
             steps.append(step)
         elif isinstance(module, nn.MaxPool2d | nn.Flatten):
             steps.append(module)
-        elif not isinstance(module, nn.ReLU):
+        elif not (isinstance(module, nn.ReLU) and before):
             raise TypeError(
-                "network must be of convolutions, linear layers, ReLU, MaxPool2d and Flatten, "
-                f"not {module!r}"
+                "network must be of convolutions, linear layers, ReLU behind one of these, "
+                f"MaxPool2d and Flatten, not {module!r}"
             )
     return FixedNetwork(steps, input_radix, activation_width)
 
@@ -331,12 +333,17 @@ def _fixed(
     return layer, output_radix
 
 
-def _fits(convolution: nn.Conv2d) -> bool:
-    """Whether it is 3x3 with stride 1, one group, and a padding of 0 or 1 with zeros."""
-    return (
+def _check(convolution: nn.Conv2d) -> None:
+    """Refuse what is not 3x3 with stride 1, one group, and a padding of 0 or 1 with zeros."""
+    fits = (
         convolution.kernel_size == (3, 3)
         and convolution.stride == convolution.dilation == (1, 1)
         and convolution.groups == 1
         and convolution.padding in ((0, 0), (1, 1))
         and convolution.padding_mode == "zeros"
     )
+    if not fits:
+        raise ValueError(
+            "convolution must be 3x3 with stride 1, a padding of 0 or 1 and one group, "
+            f"not {convolution!r}"
+        )

@@ -12,7 +12,11 @@ from hdl.sparse.scan import Block, Scan, Share, few
 from hdl.streams import Queue, delayed
 from hdl.verilog import shared
 
-__all__ = ["Engine", "Layer"]
+__all__ = ["COMPANIONS", "Engine", "Layer"]
+
+COMPANIONS = 2
+"""Vectors that can go through the program with another one. Three vectors take as long as it takes
+to drain a small layer and to fill the pipeline again."""
 
 
 class Layer(data.StructLayout):
@@ -36,7 +40,8 @@ class Layer(data.StructLayout):
                 "scaling": Scaling(c),
                 "last": 1,  # whether the result is that of the network
                 "keep": 1,  # whether the next line of the program scans the same vector
-                "companions": range(3),  # vectors that may go through the program with another one
+                # vectors that may go through the program with another one
+                "companions": range(COMPANIONS + 1),
             }
         )
 

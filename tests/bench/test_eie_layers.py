@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench import eie_layers
 from bench.eie_layers import Benchmark
-from golden.errors import MismatchError
+from golden.errors import FitError, MismatchError
 from golden.image import FullyConnected
 from mapping import plan
 from mapping.cycles import predict, useful
@@ -188,6 +188,13 @@ def test_a_fit_finds_what_data_were_made_of(activity, density, spread):
     assert times == eie_times(found, vectors=4)
     text = eie_layers.nearness([(dataclasses.replace(found, name="NT-We"), *times)])
     assert f"{times[1]:.2f}" in text
+
+
+def test_a_fit_that_cannot_be():
+    published = Benchmark("one", 200, 640, 0.1, 0.3, 1.0, 50.0)
+    message = r"^one: with no density and spread EIE takes 1\.0 us \(theoretical\); the nearest is "
+    with pytest.raises(FitError, match=message):
+        eie_layers.fit(published, vectors=2, seed=0)
 
 
 @pytest.mark.parametrize("elements", [4, 16])

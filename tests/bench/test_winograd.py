@@ -8,6 +8,8 @@ import pytest
 from bench import winograd
 from golden.errors import MismatchError
 from golden.winograd import transform
+from hdl.winograd.parameters import Parameters
+from mapping.winograd import Convolution, beats
 from sim import toolchain
 from sim.winograd import CompiledUnit
 
@@ -49,15 +51,35 @@ def test_zeros_that_are_skipped():
     assert winograd.skipping(dataclasses.replace(layer, channels=2), p) == 16 * 2 * p.least
 
 
-@pytest.mark.parametrize("name", winograd.PAIRS)
-def test_pairs_fit_their_sums(name):
-    p = winograd.PAIRS[name]
-    f = transform(p.tile)
+@pytest.mark.parametrize("unit", [*winograd.PAIRS.values(), *winograd.WHOLE_PAIRS.values()])
+def test_pairs_fit_their_sums(unit):
+    f = transform(unit.tile)
     inputs = np.abs(f.inputs).sum(axis=1)
     most = max((np.abs(row) * inputs).sum() for row in np.array(f.outputs)) ** 2
-    assert (most * 32 << (p.activation_width + p.weight_width - 2)) + (1 << 20) < 1 << (
-        p.sum_width - 1
+    largest = most * 32 << (unit.activation_width + unit.weight_width - 2)
+    assert largest + (1 << 20) < 1 << (unit.sum_width - 1)
+
+
+@pytest.mark.parametrize("code_width", [None, 3])
+@pytest.mark.parametrize("paired", [False, True])
+def test_weights_of_random_layers(paired, code_width):
+    unit = Parameters(tile=2, kernels=2, code_width=code_width, pairs=True)
+    shape = Convolution(
+        height=5,
+        width=4,
+        channels=6,
+        kernels=3,
+        padding="same",
+        shift=4,
+        low=0,
+        high=9,
+        paired=paired,
     )
+    layer, weights = winograd.fill(np.random.default_rng(3), unit, shape)
+    if code_width is not None:
+        assert (layer.codebook[layer.weights] == weights).all()
+    assert (weights[:, 0::2] * weights[:, 1::2]).any() == (not paired)
+    beats(layer.weights, unit, 1)
 
 
 @pytest.mark.parametrize("name", winograd.UNITS)

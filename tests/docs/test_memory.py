@@ -23,6 +23,7 @@ from hdl.loader import Space, spaces
 from hdl.maps.conductor import Stage, Work
 from hdl.maps.fold import Operation
 from mapping import plan
+from mapping.cycles import companions
 
 WEIGHTS, COUNTS, CODEBOOK, BIASES, LAYERS, RUN, REPORT, STAGES = range(1, 9)
 
@@ -372,9 +373,10 @@ def test_header_waits():
 def test_results_nobody_takes():
     async def scenario(host):
         await host.load(LOAD)
-        # Results, three vectors that are being computed, and what the queue has room for.
+        # Results, vectors that are being computed, and what the queue has room for.
         results = DEVICE.activation_depth // LAID.layers[-1].positions
-        held = results + 3 + DEVICE.activation_depth // len(INPUT)
+        waiting = DEVICE.activation_depth // len(INPUT)
+        held = results + 1 + companions(LAID.layers, DEVICE) + waiting
         assert await host.send(BLOCKS * (held + 1)) == 4 * held
         for _ in range(held):
             assert await host.answer() == ANSWER

@@ -152,9 +152,7 @@ def test_winograd_unit_that_clashes():
     refuses(ValueError, message, winograd_tile=2)
     message = "winograd_windows must be a power of two, not 2000"
     refuses(ValueError, message, winograd_tile=2, map_depth=64, winograd_windows=2000)
-    message = (
-        "activation_width must be such that factors have at most 18 bits, not 12, which takes 19"
-    )
+    message = "activation_width must be at most 11 with a winograd_tile of 4, not 12"
     refuses(ValueError, message, winograd_tile=4, map_depth=64, activation_width=12)
 
 

@@ -12,7 +12,6 @@ from hdl.configuration import PRESETS, Configuration
 from hdl.loader import Space, spaces
 from hdl.sparse.engine import Layer
 from mapping import plan
-from mapping.cycles import companions
 from tests.golden.strategies import small_graph, small_network
 
 SMALL = Configuration(elements=4, scan_width=2, entry_width=9, row_depth=16, count_width=5)
@@ -182,8 +181,10 @@ def test_each_tile_takes_a_line_and_counts_of_all_columns():
             tiles_of(shape, **{name: value - 2})
 
 
-@pytest.mark.parametrize("shape", [(8, 12), (8, 12, 40, 5)], ids=["whole", "tiles"])
-def test_program(shape):
+@pytest.mark.parametrize(
+    ("shape", "together"), [((8, 12), 2), ((8, 12, 5), 2), ((8, 12, 40, 5), 0)]
+)
+def test_program(shape, together):
     device = dataclasses.replace(SMALL, row_depth=4)
     laid = plan(network_of(shape), device)
     layout = Layer(device)
@@ -191,7 +192,6 @@ def test_program(shape):
     program = [layout.from_bits(item) for item in items[Space.LAYERS, 0]]
     codebooks = items[Space.CODEBOOK, 0]
     assert len(program) == len(laid.lines)
-    together = companions(laid.layers, device)
     assert [line.companions for line in program] == [together] * len(program)
     last = len(laid.layers) - 1
     for line, index, following in zip(program, laid.lines, [*laid.lines[1:], None], strict=True):

@@ -200,18 +200,46 @@ def test_weights_of_pairs(tile):
 
 def test_weights_of_pairs_wrong():
     weights = np.zeros((1, 2, 6, 6), int)
-    weights[0, :, 3, 3] = 1
-    message = "^weights must have a zero in one of each pair of channels, not in none$"
+    weights[0, :, 3, 4] = 1
+    message = (
+        "^weights must have a zero in one of each pair of channels, not in none as at row 3 and "
+        "column 4 of channels 0 and 1, kernel 0$"
+    )
     with pytest.raises(ValueError, match=message):
         beats(weights, PAIRS, bands=1)
+    with pytest.raises(ValueError, match="^channels must be even, not 3$"):
+        beats(np.zeros((1, 3, 6, 6), int), PAIRS, bands=1)
+
+
+@pytest.mark.parametrize("unit", [UNIT, PAIRS], ids=["plain", "pairs"])
+def test_weights_wrong(unit):
+    length = unit.size + unit.pairs
+    message = rf"^weights must be of shape .* for this unit, not \(1, 2, {length}, {length}\)$"
+    with pytest.raises(ValueError, match=message):
+        beats(np.zeros((1, 2, length, length), int), unit, bands=1)
+    codes = unit.code_width is not None
+    width = unit.code_width or unit.weight_width
+    low = 0 if codes else -(1 << width - 1)
+    high = low + (1 << width) - 1
+    for value in low - 1, high + 1:
+        weights = np.zeros((1, 2, 3, 3), int)
+        weights[0, 0, 0, 0] = value
+        with pytest.raises(ValueError, match=f"^weights must be {low} to {high}, not "):
+            beats(weights, unit, bands=1)
+
+
+def test_paired_wrong():
+    with pytest.raises(TypeError, match="^paired must be True or False, not 'no'$"):
+        convolution(paired="no")
+    with pytest.raises(ValueError, match="^channels must be even in a paired layer, not 15$"):
+        convolution(channels=15, paired=True)
 
 
 def test_pairs_that_do_not_fit():
-    with pytest.raises(FitError, match="^a layer of this unit cannot be paired$"):
+    with pytest.raises(FitError, match="^paired must be False on this unit, not True$"):
         describe(convolution(paired=True), UNIT)
-    for paired in (False, True):
-        with pytest.raises(FitError, match="^channels must be even on this unit, not 15$"):
-            describe(convolution(channels=15, paired=paired), PAIRS)
+    with pytest.raises(FitError, match="^channels must be even on this unit, not 15$"):
+        describe(convolution(channels=15), PAIRS)
 
 
 @pytest.mark.parametrize(("tile", "kernels", "drains"), [(2, 8, 3), (4, 4, 2)])

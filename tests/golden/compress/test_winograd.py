@@ -63,17 +63,22 @@ def test_scales(tile):
     assert torch.allclose(found, g @ kernel @ g.T / f.scale**2, atol=1e-6)
 
 
-@pytest.mark.parametrize(
+OTHERS = pytest.mark.parametrize(
     "convolution",
     [
+        nn.Conv2d(2, 2, 4),
         nn.Conv2d(2, 2, 5),
         nn.Conv2d(2, 2, 3, stride=2),
         nn.Conv2d(2, 2, 3, padding=2),
         nn.Conv2d(2, 2, 3, dilation=2),
         nn.Conv2d(2, 2, 3, groups=2),
         nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"),
+        nn.Conv2d(2, 2, 3, padding="same"),
     ],
 )
+
+
+@OTHERS
 def test_others_are_refused(convolution):
     message = (
         "convolution must be 3x3 with stride 1, a padding of 0 or 1 and one group, "
@@ -81,6 +86,9 @@ def test_others_are_refused(convolution):
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Transformed(convolution, 2)
+    network = nn.Sequential(convolution)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        quantised(network, torch.rand(1, 2, 8, 8), tile=2, activation_width=8, weight_width=8)
 
 
 def test_keep_pairs():
@@ -196,8 +204,17 @@ def test_radix_points():
     assert torch.equal(answers.argmax(dim=1), network(inputs).argmax(dim=1))
 
 
-def test_other_modules_are_refused():
-    network = nn.Sequential(nn.Tanh())
-    message = "network must be of convolutions, linear layers, ReLU, MaxPool2d and Flatten, not "
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}Tanh\\(\\)$"):
-        quantised(network, torch.rand(1, 4), tile=2, activation_width=8, weight_width=8)
+@pytest.mark.parametrize(
+    "modules",
+    [(nn.Tanh(),), (nn.ReLU(),), (nn.Linear(4, 3), nn.Flatten(), nn.ReLU())],
+    ids=["tanh", "first", "behind another"],
+)
+def test_other_modules_are_refused(modules):
+    message = (
+        "network must be of convolutions, linear layers, ReLU behind one of these, "
+        f"MaxPool2d and Flatten, not {modules[-1]!r}"
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        quantised(
+            nn.Sequential(*modules), torch.rand(1, 4), tile=2, activation_width=8, weight_width=8
+        )

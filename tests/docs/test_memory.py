@@ -277,10 +277,10 @@ def simulate(scenario):
 
 def test_descriptor_of_the_example():
     page = Path("docs/memory.md").read_text()
-    said = re.search(r"has (\d+) bits here: ([\d, ]+) and (\d)\. .*?`(\w)_(\w{8})`", page, re.S)
+    said = re.search(r"has (\d+) bits here: ([\d, ]+) and (\d)\. .*?`(\w+)_(\w{8})`", page, re.S)
     total, widths, last, high, low = said.groups()
     fields = Machine(dataclasses.asdict(DEVICE)).fields.values()
-    fields = [*(most.bit_length() for most in fields), *[DEVICE.activation_width] * 2, 1, 1, 1]
+    fields = [*(most.bit_length() for most in fields), *[DEVICE.activation_width] * 2, 1, 1, 2]
     assert [*map(int, widths.split(",")), int(last)] == fields
     assert int(total) == sum(fields)
     at = LOAD.index(header(LAYERS, 2))

@@ -16,6 +16,7 @@ from hdl.configuration import Configuration
 from hdl.loader import Header, Space
 from hdl.result import Result
 from hdl.sparse.element import COUNTERS
+from hdl.sparse.engine import COMPANIONS
 from mapping import Plan, plan
 from sim.networks import KINDS, network, vectors
 from sim.streams import Stream, Unit, pack, unpack
@@ -100,11 +101,11 @@ class Device:
     def in_some_order(self, expected: list[list[list[int]]], vector: int, place: int) -> bool:
         """Whether the taps from ``place`` on are the activations from ``vector`` on.
 
-        A vector goes through all layers by itself, or layer by layer with the next one.
+        A vector goes through all layers by itself, or layer by layer with its companions.
         """
         if vector == len(expected[0]):
             return place == len(self.taps)
-        for count in 1, 2:
+        for count in range(1, 2 + COMPANIONS):
             group = [one for of_layer in expected for one in of_layer[vector : vector + count]]
             flat = [value for activations in group for value in activations]
             end = place + len(flat)

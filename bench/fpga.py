@@ -160,17 +160,6 @@ TARGETS = {
     "up5k-1": _ice40(
         "up5k", "sg48", 24, elements=1, weight_depth=1 << 17, column_depth=1024, row_depth=256
     ),
-    "up5k-2": _ice40(
-        "up5k",
-        "sg48",
-        24,
-        elements=2,
-        weight_depth=1 << 16,
-        column_depth=1024,
-        row_depth=128,
-        activation_depth=256,
-        layer_depth=8,
-    ),
     "hx8k-2": _ice40(
         "hx8k", "ct256", 48, elements=2, weight_depth=2048, column_depth=512, row_depth=256
     ),

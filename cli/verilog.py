@@ -62,7 +62,7 @@ _MEMORIES = {
     "prunus.maps.convolve.engine.drain_*.before": "sums at the end of the tile before",
     "prunus.maps.convolve.engine.drain_*.biases.words": "biases of two convolutions",
     "prunus.maps.convolve.engine.weights.codebook_*": "codebook values, a copy for each weight",
-    "prunus.maps.convolve.engine.windows.lane_*.memory_*.words": "blocks of the input, an activation",
+    "prunus.maps.convolve.engine.windows.lane_*.memory_*.words": "blocks of input, an activation",
     "prunus.maps.convolve.feed.queue.memory": "weights on their way from their memory",
     "prunus.maps.convolve.feed.ram.words": "weights, biases and codebooks of convolutions",
     "prunus.maps.fold.queue.memory": "folded words that leave",
